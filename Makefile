@@ -1,0 +1,50 @@
+# Everything starts here: `make run` and `make test` need a bare machine and nothing else.
+SITE ?= parameters/lab.yml
+VENV := .venv/bin
+
+.PHONY: help run test check lab bench format schema lock down clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: lab  ## from nothing to a verified edge in the lab
+	$(VENV)/runbook run $(SITE)
+
+test: check lab  ## from nothing to all tests green
+	$(VENV)/pytest tests/unit tests/lab
+
+check: .venv/.tests  ## format, lint, types, unit tests; no lab, under a minute
+	$(VENV)/ruff format --check --quiet .
+	$(VENV)/ruff check --quiet .
+	$(VENV)/mypy
+	$(VENV)/pytest --quiet
+
+lab: .venv/.made-from  ## boot the lab, or heal it
+	$(VENV)/runbook lab up
+
+bench: lab  ## measure whole runs; prints medians
+	$(VENV)/python benchmarks/runs.py
+
+format: .venv/.made-from  ## format and fix what can be fixed
+	$(VENV)/ruff format --quiet .
+	$(VENV)/ruff check --fix --quiet .
+
+schema: .venv/.made-from  ## write the JSON Schema of site files
+	$(VENV)/runbook site schema > parameters/site.schema.json
+
+lock: .venv/.made-from  ## resolve the lock file anew, with hashes and without addresses
+	$(VENV)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade pyproject.toml \
+	  --output-file requirements.lock
+
+down:  ## remove the lab and stop the engine that it started
+	@[ ! -x $(VENV)/runbook ] || $(VENV)/runbook lab down --engine
+
+clean: down  ## also remove the environment and caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+
+.venv/.made-from: requirements.lock pyproject.toml
+	@scripts/setup
+
+.venv/.tests: .venv/.made-from
+	@scripts/setup --tests && touch $@
