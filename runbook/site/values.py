@@ -1,0 +1,79 @@
+"""The kinds of value a setting can have, and the sentence an operator reads when one is not that.
+
+No value is turned into another type: a port is a number in the file, an address is text.
+"""
+
+from __future__ import annotations
+
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, Field
+
+HOST_NAME: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+DOMAIN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+INTERFACE: Final = r"^[A-Za-z0-9._-]+$"
+ZONE: Final = r"^[a-z][a-z0-9]*$"
+SWARM_NAME: Final = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$"
+INSTANCE: Final = r"^[A-Za-z0-9_.-]+$"
+FOLDER: Final = r"^~?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$"
+IMAGE: Final = r"^[a-z0-9][a-z0-9._/:-]*:[A-Za-z0-9_][A-Za-z0-9_.-]*(@sha256:[0-9a-f]{64})?$"
+
+SHAPES: Final = {
+    HOST_NAME: "must be a host name: small letters, digits and inner hyphens",
+    DOMAIN: "must be a DNS name or an address: small letters, digits, hyphens and dots",
+    INTERFACE: "must be the name of a network interface, such as enp0s3",
+    ZONE: "must be a Shorewall zone: small letters and digits, a letter first",
+    SWARM_NAME: "must be a Swarm name: letters, digits, '_', '.' and '-'",
+    INSTANCE: "must be one word of letters, digits, '_', '.' and '-'",
+    FOLDER: "must be a folder such as ~/traefik or /srv/traefik, without spaces",
+    IMAGE: "must be an image with its tag, such as traefik:v3.7.9",
+}
+"""What each pattern asks for, in words."""
+
+
+def _address(value: object) -> IPv4Address:
+    # IPv4Address(167772162) is 10.0.0.2, so a number has to be turned away before it.
+    if isinstance(value, IPv4Address):
+        return value
+    try:
+        return IPv4Address(value if isinstance(value, str) else "")
+    except AddressValueError as error:
+        raise ValueError("must be an IPv4 address such as 10.0.0.2") from error
+
+
+def _subnet(value: object) -> IPv4Network:
+    if isinstance(value, IPv4Network):
+        return value
+    wanted = "must be a subnet with its prefix length, such as 10.0.0.0/24"
+    text = value if isinstance(value, str) else ""
+    if not text.partition("/")[2].isdecimal():  # IPv4Network reads "10.0.0.0" as a /32
+        raise ValueError(wanted)
+    try:
+        subnet = IPv4Network(text, strict=False)
+    except (AddressValueError, NetmaskValueError) as error:
+        raise ValueError(wanted) from error
+    if str(subnet.network_address) != text.partition("/")[0]:
+        raise ValueError(f"must be a subnet without host bits; write {subnet}")
+    return subnet
+
+
+def _version(value: object) -> object:
+    if type(value) is not int or value not in (2, 3):  # Literal itself would take 3.0 for 3
+        raise ValueError("must be 2 or 3")
+    return value
+
+
+Address = Annotated[IPv4Address, BeforeValidator(_address)]
+Subnet = Annotated[IPv4Network, BeforeValidator(_subnet)]
+VrrpVersion = Annotated[Literal[2, 3], BeforeValidator(_version)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+Flag = Annotated[bool, Field(strict=True)]
+HostName = Annotated[str, Field(pattern=HOST_NAME, max_length=63)]
+Domain = Annotated[str, Field(pattern=DOMAIN, max_length=253)]
+# 15 characters at most: linux/if.h, IFNAMSIZ.
+Interface = Annotated[str, Field(pattern=INTERFACE, max_length=15)]
+# Five characters at most: shorewall-zones(5).
+Zone = Annotated[str, Field(pattern=ZONE, max_length=5)]
+SwarmName = Annotated[str, Field(pattern=SWARM_NAME, max_length=63)]
+Image = Annotated[str, Field(pattern=IMAGE)]
