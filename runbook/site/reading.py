@@ -115,7 +115,7 @@ def read(path: Path) -> tuple[Node, tuple[Problem, ...]]:
     """
     file = str(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise _unusable(file, "there is no such file") from error
     except UnicodeDecodeError as error:

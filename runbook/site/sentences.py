@@ -51,7 +51,7 @@ def problem_at(tree: Node, path: tuple[Step, ...], message: str, *, name: bool =
     while (node := tree.find(declared)) is None:
         declared = declared[:-1]
     is_part = isinstance(node.value, dict | tuple)  # a part is known by the line of its name
-    at = node.name_at if name or is_part or declared != path else node.at
+    at = node.name_at if name or is_part else node.at
     return Problem(at.file, at.line, at.column, setting_name(path), message)
 
 
@@ -72,8 +72,13 @@ def problems_of(error: ValidationError, tree: Node) -> Iterator[Problem]:
 
 def nearest(path: tuple[Step, ...]) -> str:
     """Return the known name that is most like the last of this path; empty when none is."""
-    matches = get_close_matches(str(path[-1]), fields_at(path[:-1]), n=1)
+    matches = get_close_matches(str(path[-1]), known_names(path[:-1]), n=1)
     return matches[0] if matches else ""
+
+
+def known_names(path: tuple[Step, ...]) -> tuple[str, ...]:
+    """Return the names that a file may write in this part."""
+    return tuple(fields_at(path)) if path else ("extends", *fields_at(path))
 
 
 def sentence(detail: ErrorDetails) -> str:
@@ -82,7 +87,7 @@ def sentence(detail: ErrorDetails) -> str:
     if kind == "missing":
         return f"is missing: {fields_at(path[:-1])[str(path[-1])].description}"
     if kind == "extra_forbidden":
-        known = ", ".join(fields_at(path[:-1]))
+        known = ", ".join(known_names(path[:-1]))
         guess = nearest(path)
         return f"is not a setting; {f'did you mean {guess}?' if guess else f'known here: {known}'}"
     if seen is None:

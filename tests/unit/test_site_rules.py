@@ -118,7 +118,8 @@ class TestValues:
             ("name: 5", 'name: must be text, not 5; write "5" in quotes'),
             ("name: {a: 1}", "name: must be text, not a mapping"),
             ("traefik:", "traefik: has no value"),
-            ("nonsense: 1", "nonsense: is not a setting; known here: name, lan, gateway"),
+            ("nonsense: 1", "nonsense: is not a setting; known here: extends, name, lan"),
+            ("extend: a.yml", "extend: is not a setting; did you mean extends?"),
             ("keepalived: {priorty: 1}", "keepalived.priorty: is not a setting; known here: vip"),
             ("keepalived: {advertint: 1}", "is not a setting; did you mean advert_int?"),
             (
@@ -344,6 +345,14 @@ class TestForwards:
             "Traefik publishes 80",
             "2:57: shorewall.forward[1].to_port: 82 is not published on the VIP; "
             "Traefik publishes 80",
+        ]
+
+    def test_unknown_dashboard_port(self, problems: Changed) -> None:
+        """Where the dashboard's port is missing, nothing is said of the rule that forwards it."""
+        dashboard = "traefik: {dashboard: {insecure: true}}\n"
+
+        assert problems(dashboard + "shorewall: {forward: [{port: 8080}]}\n") == [
+            "2:11: traefik.dashboard: needs `port` when insecure is true"
         ]
 
     def test_published_ports(self, warnings: Changed) -> None:
