@@ -1,0 +1,195 @@
+"""The private keys that are offered to a host: those of the agent and those in files.
+
+The order is OpenSSH's: configured keys that the agent holds, the agent's other keys unless
+IdentitiesOnly forbids them, then configured keys from their files. A passphrase is never asked for.
+Source: ssh_config(5), IdentityFile, IdentitiesOnly and IdentityAgent; OpenSSH's PROTOCOL.key.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
+from paramiko.agent import AgentSSH
+from paramiko.pkey import OPENSSH_AUTH_MAGIC, UnknownKeyType
+
+from runbook.ssh.config import Endpoint
+from runbook.ssh.known_hosts import fingerprint
+
+AGENT_TIMEOUT_S = 5.0  # an agent that asks its user for a confirmation must not hold up a run
+PEM_BODY = re.compile(r"-----BEGIN OPENSSH PRIVATE KEY-----(.*)-----END", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One key to log in with, and what to call it in a message."""
+
+    label: str
+    key: paramiko.PKey
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """What one IdentityFile holds.
+
+    Args:
+        path: The file.
+        key: Its private key, or ``None`` where it could not be used.
+        public: Its public key, or ``None`` where it is not to be had without the private one.
+        trouble: Why ``key`` is missing; empty where it is not.
+
+    """
+
+    path: Path
+    key: paramiko.PKey | None
+    public: bytes | None
+    trouble: str = ""
+
+
+class Agent(AgentSSH):
+    """The operator's ssh-agent, over a connection of its own.
+
+    One per login: the agent's protocol has no request numbers, so threads cannot share one.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Connect and ask for its keys.
+
+        Args:
+            path: The agent's socket.
+
+        Raises:
+            OSError: Nothing answers there.
+            paramiko.SSHException: What answers is no agent.
+
+        """
+        super().__init__()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(AGENT_TIMEOUT_S)
+            connection.connect(path)
+            self._connect(connection)  # type: ignore[attr-defined]  # not in the stubs
+        except (OSError, paramiko.SSHException):
+            connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection to the agent."""
+        self._close()  # type: ignore[attr-defined]
+
+
+class Identities:
+    """The key files of this run; each is read once, however many hosts it opens."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._files: dict[Path, KeyFile] = {}
+
+    @contextmanager
+    def offered(self, endpoint: Endpoint) -> Iterator[tuple[tuple[Offer, ...], tuple[str, ...]]]:
+        """Give the keys to offer to a host, in order; those of an agent work only inside.
+
+        Args:
+            endpoint: The host.
+
+        Returns:
+            The keys, and a sentence for each key or agent that could not be used.
+
+        """
+        files = tuple(self._file(path) for path in endpoint.identities)
+        agent, troubles = None, [file.trouble for file in files if file.trouble]
+        if endpoint.agent:
+            try:
+                agent = Agent(endpoint.agent)
+            except (OSError, paramiko.SSHException) as error:
+                troubles.append(f"the agent at {endpoint.agent} does not answer ({error})")
+        try:
+            held = agent.get_keys() if agent else ()
+            yield tuple(_in_order(files, held, endpoint.identities_only)), tuple(troubles)
+        finally:
+            if agent:
+                agent.close()
+
+    def _file(self, path: Path) -> KeyFile:
+        with self._lock:
+            if path not in self._files:
+                self._files[path] = read_key_file(path)
+            return self._files[path]
+
+
+def read_key_file(path: Path) -> KeyFile:
+    """Read one IdentityFile: a private key, or only the public half of one that an agent holds.
+
+    Args:
+        path: The file; it need not exist.
+
+    """
+    try:
+        key = paramiko.PKey.from_path(path)
+    except FileNotFoundError:
+        return KeyFile(path, None, _public_half(path), f"{path} does not exist")
+    except OSError as error:
+        return KeyFile(path, None, None, f"{path} cannot be read ({error.strerror})")
+    except (TypeError, paramiko.PasswordRequiredException):  # TypeError is cryptography's word
+        trouble = f"{path} has a passphrase; unlock it with `ssh-add {path}`"
+        return KeyFile(path, None, _public_half(path), trouble)
+    except (ValueError, paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm):
+        public = _public_half(path)
+        return KeyFile(path, None, public, "" if public else f"{path} is not a private key")
+    return KeyFile(path, key, key.asbytes())
+
+
+def _in_order(
+    files: tuple[KeyFile, ...], held: tuple[paramiko.AgentKey, ...], only_files: bool
+) -> Iterator[Offer]:
+    by_blob = {key.blob: key for key in held}
+    for file in files:
+        key = by_blob.pop(file.public, None) if file.public else None
+        if key:
+            yield Offer(f"{file.path} from the agent", key)
+    if not only_files:
+        yield from (Offer(f"agent key {_name(key)}", key) for key in by_blob.values())
+    in_agent = {key.blob for key in held}
+    for file in files:
+        if file.key and file.public not in in_agent:
+            yield Offer(f"{file.path} ({fingerprint(file.key.asbytes())})", file.key)
+
+
+def _name(key: paramiko.AgentKey) -> str:
+    return f'"{key.comment}"' if key.comment else fingerprint(key.blob)
+
+
+def _public_half(path: Path) -> bytes | None:
+    """Return the public key of a locked private key, or of a file that holds nothing else.
+
+    An OpenSSH private key file carries it in the clear, before the encrypted part; for the older
+    formats it is in the file of the same name with ``.pub``.
+    """
+    for source in (path, path.with_name(f"{path.name}.pub")):
+        try:
+            text = source.read_text(encoding="utf-8", errors="replace")
+            body = PEM_BODY.search(text)
+            if body:
+                return _public_in_private(b64decode(body[1]))
+            fields = text.split()
+            if len(fields) >= 2 and fields[0].startswith(("ssh-", "ecdsa-", "sk-")):
+                return b64decode(fields[1], validate=True)
+        except (OSError, NotBase64):
+            continue
+    return None
+
+
+def _public_in_private(blob: bytes) -> bytes | None:
+    message = paramiko.Message(blob.removeprefix(OPENSSH_AUTH_MAGIC))
+    for _ in ("cipher", "kdf", "kdf options"):
+        message.get_string()
+    return message.get_string() if message.get_int() == 1 else None

@@ -1,0 +1,59 @@
+"""Fixtures that several subjects share: real OpenSSH servers, and an operator whom they know."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import START_TIMEOUT_S, Client, Sshd, generate_key, run_sshd
+
+
+@pytest.fixture(scope="session")
+def operator_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private key that the servers accept."""
+    path = tmp_path_factory.mktemp("operator") / "id_ed25519"
+    generate_key(path, "ed25519")
+    return path
+
+
+@pytest.fixture(scope="session")
+def start_sshd(
+    tmp_path_factory: pytest.TempPathFactory, operator_key: Path
+) -> Iterator[Callable[..., Sshd]]:
+    """Start one more sshd: ``start_sshd("MaxSessions 1", kinds=("ecdsa",))``."""
+    started: list[Sshd] = []
+
+    def start(*arguments: Any, **options: Any) -> Sshd:
+        folder, authorized = tmp_path_factory.mktemp("sshd"), operator_key.with_suffix(".pub")
+        started.append(run_sshd(folder, authorized, *arguments, **options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.process.terminate()
+        server.process.wait(START_TIMEOUT_S)
+
+
+@pytest.fixture(scope="session")
+def sshd(start_sshd: Callable[..., Sshd]) -> Sshd:
+    """An sshd that most tests share; the gateway, where there is one."""
+    return start_sshd()
+
+
+@pytest.fixture(scope="session")
+def inner_sshd(start_sshd: Callable[..., Sshd]) -> Sshd:
+    """Another sshd, to be reached through the first."""
+    return start_sshd()
+
+
+@pytest.fixture
+def client(tmp_path: Path, operator_key: Path, sshd: Sshd, inner_sshd: Sshd) -> Client:
+    """An operator whom both servers know, and who knows both."""
+    client = Client(tmp_path)
+    for suffix in ("", ".pub"):
+        shutil.copy(f"{operator_key}{suffix}", f"{client.key}{suffix}")
+    client.known_hosts.write_text(sshd.known_as() + inner_sshd.known_as())
+    return client

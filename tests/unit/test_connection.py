@@ -1,0 +1,680 @@
+"""Connections against a real sshd on loopback: what is run, what comes back, what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import paramiko
+import pytest
+from servers import LOOPBACK, Client, Sshd, free_port, generate_key
+
+from runbook import connection as module
+from runbook.connection import Connection, Fleet, Transcript
+from runbook.errors import Refused, RunbookError, Unreachable
+from runbook.ssh import keepalive
+from runbook.ssh.command import CommandFailed, CommandTimeout
+from runbook.ssh.errors import MEANING
+from runbook.ssh.sudo import refusal
+
+MEGABYTES = 5_000_000  # more than the 2 MiB window of a channel
+
+
+@pytest.fixture
+def fleet(client: Client, sshd: Sshd, inner_sshd: Sshd) -> Iterator[Fleet]:
+    """A gateway that is host and jump host at once, with every other host behind it."""
+    hosts = [f"docker0{n}" for n in (1, 2, 3, 4)]
+    config = f"Host gateway\n  Port {sshd.port}\n"
+    config += "".join(f"Host {host}\n  HostKeyAlias {host}\n" for host in hosts)
+    config += f"Host docker*\n  Port {inner_sshd.port}\n  ProxyJump gateway\n"
+    aliases = f"{','.join(hosts)} {inner_sshd.public_key()}\n"
+    client.known_hosts.write_text(sshd.known_as() + aliases)
+    with Fleet(client.site(config), Transcript(None)) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def gateway(fleet: Fleet) -> Connection:
+    """One open connection."""
+    return fleet["gateway"]
+
+
+def only_host(client: Client, port: int, more: str = "", timeout_s: int = 10) -> Fleet:
+    """A fleet whose gateway is on this port."""
+    config = f"Host gateway\n  Port {port}\n{more}"
+    return Fleet(client.site(config, timeout_s), Transcript(None))
+
+
+class TestRun:
+    """One command."""
+
+    def test_result(self, gateway: Connection) -> None:
+        """A result says what was run where, and what came of it."""
+        result = gateway.run(["sh", "-c", "echo out; echo err >&2"])
+
+        assert (result.host, result.argv) == ("gateway", ("sh", "-c", "echo out; echo err >&2"))
+        assert (result.status, result.stdout, result.stderr) == (0, "out\n", "err\n")
+        assert result.started.tzinfo is not None
+
+    def test_arguments_are_quoted(self, gateway: Connection) -> None:
+        """Whatever an argument holds, the remote shell hands it on unchanged."""
+        arguments = ["a b", "$HOME", "it's", '"', "`id`", "line\nline", "", "*", "ü"]
+        result = gateway.run(["printf", "%s|", *arguments])
+
+        assert "|".join(arguments) + "|" == result.stdout
+
+    def test_a_string_is_no_command(self, gateway: Connection) -> None:
+        """A command line in one string is a mistake of the caller, never split."""
+        with pytest.raises(TypeError):
+            gateway.run("ls -l")
+
+    def test_large_output_on_both_streams(self, gateway: Connection) -> None:
+        """Megabytes on both outputs at once are all read."""
+        script = f"head -c {MEGABYTES} /dev/zero >&2 & head -c {MEGABYTES} /dev/zero; wait"
+        result = gateway.run(["sh", "-c", script])
+
+        assert (len(result.stdout), len(result.stderr)) == (MEGABYTES, MEGABYTES)
+
+    def test_large_input_comes_back(self, gateway: Connection) -> None:
+        """An input larger than the window is fed while the output is drained."""
+        text = "x" * MEGABYTES
+
+        assert text == gateway.run(["cat"], stdin=text).stdout
+
+    def test_input_that_nobody_reads(self, gateway: Connection) -> None:
+        """A command that ignores its input ends as usual."""
+        assert gateway.run(["true"], stdin="x" * MEGABYTES).status == 0
+
+    def test_empty_input_ends(self, gateway: Connection) -> None:
+        """A command that reads its input does not wait for a person."""
+        assert gateway.run(["cat"], timeout_s=5).stdout == ""
+
+    def test_output_that_is_not_utf8(self, gateway: Connection) -> None:
+        """Bytes that are not UTF-8 are replaced."""
+        assert gateway.run(["printf", r"\377ok"]).stdout == "\ufffdok"
+
+    def test_programs_speak_english(self, gateway: Connection) -> None:
+        """Messages come in the locale that parsers expect."""
+        assert gateway.run(["printenv", "LC_ALL"]).stdout == "C.UTF-8\n"
+
+    def test_failure(self, gateway: Connection) -> None:
+        """A status other than 0 raises, with host, command, status and last words."""
+        with pytest.raises(CommandFailed) as caught:
+            gateway.run(["sh", "-c", "echo no such thing >&2; exit 7"])
+
+        assert caught.value.result.status == 7
+        assert caught.value.exit_code == 1
+        for part in ("gateway: ", "exit 7", "gave 7", "no such thing"):
+            assert part in str(caught.value)
+
+    def test_unchecked_failure(self, gateway: Connection) -> None:
+        """Where the caller judges, a status is a result."""
+        assert gateway.run(["false"], check=False).status == 1
+
+    def test_signal(self, gateway: Connection) -> None:
+        """A command that a signal ended has no status, and says so."""
+        with pytest.raises(CommandFailed, match="ended by a signal"):
+            gateway.run(["sh", "-c", "kill -9 $$"])
+
+    def test_timeout(self, gateway: Connection) -> None:
+        """A command that does not end in time is given up, with what it said until then."""
+        before = time.monotonic()
+        with pytest.raises(CommandTimeout) as caught:
+            gateway.run(["sh", "-c", "echo started; exec sleep 30"], timeout_s=0.5)
+
+        assert time.monotonic() - before < 2
+        assert caught.value.result.stdout == "started\n"
+        assert "did not end within 0.5 s: started" in str(caught.value)
+
+    def test_timeout_with_input_stuck(self, gateway: Connection) -> None:
+        """An input that nobody reads does not outlast the time limit."""
+        with pytest.raises(CommandTimeout):
+            gateway.run(["sleep", "30"], stdin="x" * MEGABYTES, timeout_s=0.5)
+        assert gateway.run(["true"]).status == 0
+
+    def test_many_threads(self, fleet: Fleet) -> None:
+        """One connection serves several threads."""
+        found: dict[int, str] = {}
+
+        def ask(n: int) -> None:
+            found[n] = fleet["gateway"].run(["echo", str(n)]).stdout
+
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert {n: f"{n}\n" for n in range(8)} == found
+
+    def test_transcript(self, gateway: Connection, fleet: Fleet) -> None:
+        """Whatever is run is in the transcript, also what failed or was given up."""
+        gateway.run(["false"], check=False)
+        with pytest.raises(CommandTimeout):
+            gateway.run(["sleep", "30"], timeout_s=0.2)
+
+        seen = [(entry.argv, entry.status) for entry in fleet.transcript.entries]
+        assert seen == [(("false",), 1), (("sleep", "30"), -1)]
+
+    def test_no_further_session(self, client: Client, start_sshd: Callable[..., Sshd]) -> None:
+        """A server that opens no further session is told from a lost connection."""
+        server = start_sshd("MaxSessions 0")
+        client.known_hosts.write_text(server.known_as())
+        with only_host(client, server.port) as fleet, pytest.raises(Refused, match="MaxSessions"):
+            fleet["gateway"].run(["true"])
+
+
+class TestSudo:
+    """Acting as root."""
+
+    def test_asked_for(self, gateway: Connection) -> None:
+        """Another user goes through sudo, which must not ask."""
+        user = Connection("docker01", "gerard", lambda: gateway.transport, Transcript(None))
+
+        assert user.command_line(["cat", "a b"], sudo=True) == "sudo -n -- cat 'a b'"
+        assert user.command_line(["cat", "a b"], sudo=False) == "cat 'a b'"
+
+    def test_root_needs_none(self, gateway: Connection) -> None:
+        """Root runs commands directly, so that a host without sudo will do."""
+        root = Connection("docker01", "root", lambda: gateway.transport, Transcript(None))
+
+        assert root.command_line(["id"], sudo=True) == "id"
+
+    @pytest.mark.parametrize(
+        "stderr",
+        [
+            "sudo: a password is required\n",
+            "sudo: unable to resolve host docker01: Name or service not known\n"
+            "sudo: a password is required\n",
+            "sudo: a terminal is required to read the password; either use the -S option to read "
+            "from standard input or configure an askpass helper\nsudo: a password is required\n",
+            "sudo: sorry, you must have a tty to run sudo\n",
+            "gerard is not in the sudoers file.\n",
+            "gerard is not in the sudoers file.  This incident will be reported.\n",
+            "Sorry, user gerard is not allowed to execute '/bin/cat' as root on docker01.\n",
+            "Sorry, user gerard may not run sudo on docker01.\n",
+            "bash: line 1: sudo: command not found\n",
+            "sh: 1: sudo: not found\n",
+        ],
+    )
+    def test_refusal(self, stderr: str) -> None:
+        """Whichever way sudo refuses, it is recognized."""
+        assert refusal(stderr) in stderr.splitlines()
+
+    @pytest.mark.parametrize(
+        "stderr",
+        ["", "cat: /etc/shadow: Permission denied\n", "E: Unable to locate package sudo\n"],
+    )
+    def test_other_failures(self, stderr: str) -> None:
+        """What the command itself says is no refusal."""
+        assert refusal(stderr) == ""
+
+    def test_refused(
+        self, client: Client, start_sshd: Callable[..., Sshd], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A refused sudo names user, host and the rule to add, also where status is not checked."""
+        server = start_sshd(environment="PATH=/nowhere")
+        client.known_hosts.write_text(server.known_as())
+        with only_host(client, server.port) as fleet:
+            connection = fleet["gateway"]
+            monkeypatch.setattr(connection, "user", "gerard")
+            with pytest.raises(Refused) as caught:
+                connection.run(["id"], sudo=True, check=False)
+
+        for part in ("gateway: ", "gerard", "sudo: ", "gerard ALL=(ALL:ALL) NOPASSWD: ALL"):
+            assert part in str(caught.value)
+
+
+class TestLost:
+    """Connections that end early."""
+
+    def test_while_running(self, gateway: Connection) -> None:
+        """A connection that ends during a command is no end of the command."""
+        with pytest.raises(Unreachable, match=r"gateway: the connection was lost while `sh -c .*`"):
+            gateway.run(["sh", "-c", "kill -9 $PPID; exec sleep 30"])
+
+    def test_opened_again(self, fleet: Fleet) -> None:
+        """A lost connection is opened again on the next use, for whoever holds it."""
+        gateway = fleet["gateway"]
+        gateway.transport.close()
+
+        assert gateway.run(["true"]).status == 0
+        assert fleet["gateway"] is gateway
+
+    def test_opened_again_with_its_jump_host(self, fleet: Fleet) -> None:
+        """A host behind a lost jump host is reached again, too."""
+        docker01 = fleet["docker01"]
+        fleet["gateway"].transport.close()
+
+        assert docker01.run(["true"]).status == 0
+
+    @pytest.mark.parametrize("host", ["gateway", "docker01"])
+    def test_silent_host(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+        """A host that stops answering is noticed long before the command's time is up."""
+        monkeypatch.setattr(keepalive, "ASK_AFTER_S", 0.2)
+        monkeypatch.setattr(keepalive, "DEAD_AFTER_S", 0.7)
+        monkeypatch.setattr(keepalive, "LOOK_EVERY_S", 0.1)
+        connection = fleet[host]
+        session = int(connection.run(["sh", "-c", "echo $PPID"]).stdout)
+        os.kill(session, signal.SIGSTOP)
+        try:
+            before = time.monotonic()
+            with pytest.raises(Unreachable):
+                connection.run(["sleep", "30"])
+            assert time.monotonic() - before < 5
+        finally:
+            os.kill(session, signal.SIGKILL)
+
+    def test_quiet_host_is_alive(
+        self, client: Client, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A command that says nothing for long is not taken for a dead host."""
+        monkeypatch.setattr(keepalive, "ASK_AFTER_S", 0.2)
+        monkeypatch.setattr(keepalive, "DEAD_AFTER_S", 0.7)
+        monkeypatch.setattr(keepalive, "LOOK_EVERY_S", 0.1)
+        with only_host(client, sshd.port) as fleet:
+            assert fleet["gateway"].run(["sleep", "1.2"]).status == 0
+
+
+class TestFleet:
+    """All hosts of a site."""
+
+    def test_jump_host_is_opened_once(self, fleet: Fleet, sshd: Sshd) -> None:
+        """The gateway is a host and everybody's jump host, over one connection."""
+        before = sshd.log.count("Accepted publickey")
+        hosts = ["docker01", "docker02", "docker03", "docker04", "gateway"]
+        names = fleet.each(hosts, lambda connection: connection.run(["true"]).host)
+
+        assert {host: host for host in hosts} == names
+        assert list(names) == hosts
+        assert sshd.log.count("Accepted publickey") == before + 1
+
+    def test_reached_through_it(self, fleet: Fleet) -> None:
+        """A host behind the gateway is reached over the gateway's transport."""
+        channel = fleet["docker01"].transport.sock
+
+        assert isinstance(channel, paramiko.Channel)
+        assert channel.get_transport() is fleet["gateway"].transport
+
+    def test_a_chain_of_jump_hosts(self, client: Client, sshd: Sshd, inner_sshd: Sshd) -> None:
+        """A list of jump hosts is gone through in its order."""
+        config = (
+            f"Host gateway\n  Port {sshd.port}\nHost docker01\n  Port {inner_sshd.port}\n"
+            f"  ProxyJump {LOOPBACK}:{sshd.port},{LOOPBACK}:{inner_sshd.port}\n"
+        )
+        with Fleet(client.site(config), Transcript(None)) as fleet:
+            endpoint = fleet.config.endpoint("docker01")
+            assert [place.rpartition(":")[2] for place in endpoint.login] == [
+                str(sshd.port),
+                str(inner_sshd.port),
+                str(inner_sshd.port),
+            ]
+            assert fleet["docker01"].run(["true"]).status == 0
+
+    def test_kept(self, fleet: Fleet) -> None:
+        """A connection is opened on first use and kept."""
+        assert fleet["docker01"] is fleet["docker01"]
+        assert fleet["docker01"] is not fleet["docker02"]
+
+    def test_progress(self, fleet: Fleet) -> None:
+        """Every host that is done is told, in the thread of the caller."""
+        told: list[tuple[str, int]] = []
+        fleet.each(
+            ["gateway", "docker01"],
+            lambda connection: connection.run(["true"]),
+            progress=lambda host: told.append((host, threading.get_ident())),
+        )
+
+        assert {("gateway", threading.get_ident()), ("docker01", threading.get_ident())} == set(
+            told
+        )
+
+    def test_nothing_to_do(self, fleet: Fleet) -> None:
+        """No hosts, no work."""
+        assert fleet.each([], lambda connection: connection.host) == {}
+
+    def test_all_errors_are_told(self, fleet: Fleet) -> None:
+        """All hosts are waited for, and the first error names the others."""
+        done: list[str] = []
+
+        def work(connection: Connection) -> None:
+            done.append(connection.host)
+            if connection.host != "docker02":
+                connection.run(["sh", "-c", f"echo {connection.host} is broken >&2; exit 3"])
+
+        with pytest.raises(CommandFailed) as caught:
+            fleet.each(["docker01", "docker02", "docker03"], work)
+
+        assert {"docker01", "docker02", "docker03"} == set(done)
+        assert caught.value.host == "docker01"
+        assert "docker01 is broken" in str(caught.value)
+        assert "also docker03: " in str(caught.value)
+
+    def test_a_mistake_is_not_hidden(self, fleet: Fleet) -> None:
+        """An error of the program itself comes first, as it is."""
+
+        def work(connection: Connection) -> None:
+            if connection.host == "gateway":
+                raise ZeroDivisionError
+            connection.run(["false"])
+
+        with pytest.raises(ZeroDivisionError):
+            fleet.each(["docker01", "gateway"], work)
+
+    def test_dead_jump_host_is_waited_for_once(self, client: Client, inner_sshd: Sshd) -> None:
+        """Hosts behind a dead jump host share one wait and one error."""
+        with socket.socket() as silent:
+            silent.bind((LOOPBACK, 0))
+            silent.listen()
+            config = (
+                f"Host gateway\n  Port {silent.getsockname()[1]}\n"
+                f"Host docker*\n  Port {inner_sshd.port}\n  ProxyJump gateway\n"
+            )
+            fleet = Fleet(client.site(config, timeout_s=1), Transcript(None))
+            before = time.monotonic()
+            with fleet, pytest.raises(Unreachable) as caught:
+                fleet.each(["docker01", "docker02", "docker03"], lambda c: c.run(["true"]))
+
+        assert time.monotonic() - before < 2
+        assert caught.value.host == "gateway"
+        assert "also" not in str(caught.value)
+
+
+class TestFresh:
+    """Logging in anew, to see whether that still works."""
+
+    def test_another_connection(self, fleet: Fleet, sshd: Sshd) -> None:
+        """Whatever connection is open, a new one is made, and closed again."""
+        kept = fleet["gateway"].transport
+        before = sshd.log.count("Accepted publickey")
+        with fleet.fresh("gateway") as connection:
+            assert connection.run(["true"]).host == "gateway"
+            transport = connection.transport
+
+        assert sshd.log.count("Accepted publickey") == before + 1
+        assert (transport.is_active(), kept.is_active()) == (False, True)
+
+    def test_another_address(self, client: Client, sshd: Sshd) -> None:
+        """At another address the same host has to answer, with its own key."""
+        with only_host(client, sshd.port) as fleet:
+            with fleet.fresh("gateway", address="localhost") as connection:
+                assert connection.run(["true"]).status == 0
+            client.known_hosts.write_text(sshd.known_as().replace(LOOPBACK, "localhost"))
+            with pytest.raises(Unreachable), fleet.fresh("gateway", address="localhost"):
+                pass
+
+
+class TestHostKey:
+    """Only hosts that somebody confirmed."""
+
+    def test_unknown(self, client: Client, sshd: Sshd) -> None:
+        """A host nobody confirmed is refused, with the command that confirms it."""
+        client.known_hosts.write_text("")
+        with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable) as caught:
+            fleet["gateway"]
+
+        assert f"host key of gateway ({LOOPBACK}:{sshd.port}) is not known" in str(caught.value)
+        assert "runbook trust parameters/unit.yml" in caught.value.todo
+        assert caught.value.exit_code == 3
+
+    def test_changed(self, client: Client, sshd: Sshd, inner_sshd: Sshd) -> None:
+        """A host with another key than the confirmed one is refused sharply, with both keys."""
+        client.known_hosts.write_text(f"[{LOOPBACK}]:{sshd.port} {inner_sshd.public_key()}\n")
+        with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable) as caught:
+            fleet["gateway"]
+
+        assert "HAS CHANGED" in str(caught.value)
+        assert str(caught.value).count("SHA256:") == 2
+        assert f"{client.known_hosts}:1" in str(caught.value)
+
+    def test_revoked(self, client: Client, sshd: Sshd) -> None:
+        """A key that is marked as revoked is refused, even if another line knows it."""
+        client.known_hosts.write_text(f"@revoked * {sshd.public_key()}\n{sshd.known_as()}")
+        with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable, match="revoked"):
+            fleet["gateway"]
+
+    @pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
+    def test_known_type_is_asked_for(self, client: Client, sshd: Sshd, kind: str) -> None:
+        """A host known by one type of key is asked for that type."""
+        client.known_hosts.write_text(sshd.known_as(kind))
+        with only_host(client, sshd.port) as fleet:
+            assert fleet["gateway"].run(["true"]).status == 0
+
+    def test_alias(self, client: Client, sshd: Sshd) -> None:
+        """HostKeyAlias names the host in the known hosts file."""
+        client.known_hosts.write_text(f"edge.example {sshd.public_key()}\n")
+        with only_host(client, sshd.port, "  HostKeyAlias edge.example\n") as fleet:
+            assert fleet["gateway"].run(["true"]).status == 0
+
+    def test_jump_host_unknown(self, client: Client, sshd: Sshd, inner_sshd: Sshd) -> None:
+        """A jump host has to be known, too; the error is about it."""
+        client.known_hosts.write_text(inner_sshd.known_as())
+        config = f"Host gateway\n  Port {sshd.port}\nHost docker01\n  ProxyJump gateway\n"
+        with (
+            Fleet(client.site(config), Transcript(None)) as fleet,
+            pytest.raises(Unreachable, match="gateway: the host key of gateway"),
+        ):
+            fleet["docker01"]
+
+
+class TestLogin:
+    """Who is let in."""
+
+    def test_wrong_user(self, client: Client, sshd: Sshd) -> None:
+        """A user who is not let in is named, with the keys that were tried."""
+        more = "  User nobody-of-this-name\n"
+        with only_host(client, sshd.port, more) as fleet, pytest.raises(Unreachable) as caught:
+            fleet["gateway"]
+
+        for part in ("authentication: ", "nobody-of-this-name", str(client.key), "authorized_keys"):
+            assert part in str(caught.value)
+
+    def test_wrong_key(self, client: Client, sshd: Sshd) -> None:
+        """A key that is not accepted is named by file and fingerprint."""
+        client.key.unlink()
+        generate_key(client.key, "ecdsa")
+        with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable) as caught:
+            fleet["gateway"]
+
+        assert f"tried {client.key} (SHA256:" in str(caught.value)
+
+    def test_no_key(self, client: Client, sshd: Sshd) -> None:
+        """A missing key file is told."""
+        client.key.unlink()
+        with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable) as caught:
+            fleet["gateway"]
+
+        assert f"there was no key to try; {client.key} does not exist" in str(caught.value)
+
+    def test_passphrase(self, client: Client, sshd: Sshd) -> None:
+        """A locked key is never asked about; the way to unlock it is told."""
+        client.key.unlink()
+        generate_key(client.key, "ed25519", "secret")
+        with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable) as caught:
+            fleet["gateway"]
+
+        assert f"has a passphrase; unlock it with `ssh-add {client.key}`" in str(caught.value)
+
+    def test_more_than_a_key(self, client: Client, start_sshd: Callable[..., Sshd]) -> None:
+        """A server that also wants a password is told from a wrong key."""
+        server = start_sshd("PasswordAuthentication yes\nAuthenticationMethods publickey,password")
+        client.known_hosts.write_text(server.known_as())
+        with only_host(client, server.port) as fleet, pytest.raises(Unreachable, match="password"):
+            fleet["gateway"]
+
+    def test_several_keys(self, client: Client, sshd: Sshd) -> None:
+        """The keys are tried in their order until one is accepted."""
+        other = client.folder / "id_other"
+        generate_key(other, "ed25519")
+        with only_host(client, sshd.port, f"  IdentityFile {other}\n") as fleet:
+            assert fleet["gateway"].run(["true"]).status == 0
+
+    def test_too_many_keys(self, client: Client, start_sshd: Callable[..., Sshd]) -> None:
+        """A server that hangs up after too many keys is told, with the setting that helps."""
+        server = start_sshd("MaxAuthTries 2")
+        client.known_hosts.write_text(server.known_as())
+        others = [client.folder / f"id_{n}" for n in range(3)]
+        for other in others:
+            generate_key(other, "ed25519")
+        more = "".join(f"  IdentityFile {other}\n" for other in others)
+        with (
+            only_host(client, server.port, more) as fleet,
+            pytest.raises(Unreachable, match="IdentitiesOnly yes"),
+        ):
+            fleet["gateway"]
+
+
+class TestReach:
+    """Getting to the host at all."""
+
+    def test_refused_port(self, client: Client) -> None:
+        """A port that nothing listens on."""
+        port = free_port()
+        with only_host(client, port) as fleet, pytest.raises(Unreachable) as caught:
+            fleet["gateway"]
+
+        assert f"TCP connection: {LOOPBACK}:{port} refuses connections" in str(caught.value)
+
+    def test_silent_port(self, client: Client) -> None:
+        """A port that accepts and says nothing is given up in time, and the phase is told."""
+        with socket.socket() as silent:
+            silent.bind((LOOPBACK, 0))
+            silent.listen()
+            before = time.monotonic()
+            with (
+                only_host(client, silent.getsockname()[1], timeout_s=1) as fleet,
+                pytest.raises(Unreachable, match=r"key exchange: .* within 1 s"),
+            ):
+                fleet["gateway"]
+
+        assert time.monotonic() - before < 2
+
+    def test_full_backlog(self, client: Client) -> None:
+        """A connection that is never accepted is given up in time."""
+        with socket.socket() as full, socket.socket() as first:
+            full.bind((LOOPBACK, 0))
+            full.listen(0)
+            first.connect(full.getsockname())
+            with (
+                only_host(client, full.getsockname()[1], timeout_s=1) as fleet,
+                pytest.raises(Unreachable, match="within 1 s"),
+            ):
+                fleet["gateway"]
+
+    def test_connect_timeout_of_the_configuration(self, client: Client) -> None:
+        """A shorter ConnectTimeout holds."""
+        with socket.socket() as silent:
+            silent.bind((LOOPBACK, 0))
+            silent.listen()
+            with (
+                only_host(client, silent.getsockname()[1], "  ConnectTimeout 1\n") as fleet,
+                pytest.raises(Unreachable, match="within 1 s"),
+            ):
+                fleet["gateway"]
+
+    def test_not_ssh(self, client: Client) -> None:
+        """A port where something else answers."""
+        with socket.create_server((LOOPBACK, 0)) as server:
+
+            def answer() -> None:
+                connection, _ = server.accept()
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                connection.close()
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            with (
+                only_host(client, server.getsockname()[1]) as fleet,
+                pytest.raises(Unreachable, match=r"key exchange: .*not SSH"),
+            ):
+                fleet["gateway"]
+            thread.join()
+
+    def test_stuck_in_the_key_exchange(self, client: Client) -> None:
+        """A server that greets and then hangs is given up in time, and leaves no thread behind."""
+        with socket.create_server((LOOPBACK, 0)) as server:
+
+            def greet() -> None:
+                connection, _ = server.accept()
+                connection.sendall(b"SSH-2.0-stuck\r\n")
+                while connection.recv(4096):
+                    pass
+                connection.close()
+
+            thread = threading.Thread(target=greet)
+            thread.start()
+            with (
+                only_host(client, server.getsockname()[1], timeout_s=1) as fleet,
+                pytest.raises(Unreachable, match=r"key exchange: .* within 1 s"),
+            ):
+                fleet["gateway"]
+            thread.join()
+
+        assert not [one for one in threading.enumerate() if isinstance(one, threading.Timer)]
+
+    @pytest.mark.parametrize("name", ["edge.example", "a..b"])
+    def test_unknown_name(self, client: Client, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        """A name that nobody knows."""
+
+        def nobody(*_: object, **__: object) -> None:
+            name.encode("idna")
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", nobody)
+        with (
+            Fleet(client.site(f"Host gateway\n  HostName {name}\n"), Transcript(None)) as fleet,
+            pytest.raises(Unreachable, match="TCP connection: "),
+        ):
+            fleet["gateway"]
+
+    def test_behind_the_jump_host(self, client: Client, sshd: Sshd) -> None:
+        """A host that the jump host cannot reach."""
+        port = free_port()
+        config = (
+            f"Host gateway\n  Port {sshd.port}\nHost docker01\n  Port {port}\n  ProxyJump gateway\n"
+        )
+        with (
+            Fleet(client.site(config), Transcript(None)) as fleet,
+            pytest.raises(Unreachable, match=f"docker01: jump through gateway: {LOOPBACK}:{port}"),
+        ):
+            fleet["docker01"]
+
+
+class TestLibrary:
+    """What is owed to paramiko and to callers."""
+
+    def test_every_error_of_paramiko_is_translated(self) -> None:
+        """An error that a new paramiko brings has to be given a meaning here."""
+        from paramiko import auth_strategy, ssh_exception
+
+        elsewhere = {
+            ssh_exception.NoValidConnectionsError,  # of SSHClient, which is not used
+            ssh_exception.CouldNotCanonicalize,  # of the configuration: BadInput
+            ssh_exception.ConfigParseError,  # likewise
+        }
+        there = {
+            thing
+            for part in (ssh_exception, auth_strategy)
+            for thing in vars(part).values()
+            if isinstance(thing, type) and issubclass(thing, Exception)
+        }
+
+        assert there == MEANING.keys() | elsewhere
+
+    def test_all_names_are_there(self) -> None:
+        """What the module promises can be imported."""
+        for name in module.__all__:
+            assert hasattr(module, name)
+        assert issubclass(CommandFailed, RunbookError)
+
+    def test_the_docker_sdk_is_not_loaded(self) -> None:
+        """Commands do without the SDK, which takes as long to load as all the rest."""
+        script = "import runbook.connection, sys; sys.exit('docker' in sys.modules)"
+
+        assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

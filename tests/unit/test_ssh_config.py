@@ -1,0 +1,275 @@
+"""The operator's SSH configuration, held against what ``ssh -G`` makes of the same file."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runbook.errors import BadInput
+from runbook.ssh.config import Endpoint, Hop, SshConfig
+
+ADDRESSES = {"gateway": "203.0.113.1", "docker01": "10.0.0.11", "docker02": "10.0.0.12"}
+
+
+def endpoint(folder: Path, text: str, host: str = "docker01") -> Endpoint:
+    """Return what a configuration of this text says about a host."""
+    path = folder / "config"
+    path.write_text(text)
+    return SshConfig(path, ADDRESSES).endpoint(host)
+
+
+def openssh(folder: Path, host: str = "docker01") -> dict[str, list[str]]:
+    """Return what OpenSSH makes of the same file; it contacts nobody."""
+    output = subprocess.run(
+        ["ssh", "-F", folder / "config", "-G", host], check=True, capture_output=True, text=True
+    ).stdout
+    options: dict[str, list[str]] = {}
+    for line in output.splitlines():
+        name, _, value = line.partition(" ")
+        options.setdefault(name, []).append(value)
+    return options
+
+
+class TestLikeOpenssh:
+    """The same file means the same to ssh and to the runbook."""
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "Host docker01\n  HostName 10.9.9.9\n  Port 2222\n  User gerard\n",
+            "Port 2201\nHost docker*\n  Port 2202\n  HostName %h.example\n",
+            "Host docker01\n  HostName=h1\n  User = someone\nHost *\n  User other\n  Port 22\n",
+            "Host !docker01 *\n  Port 1\nHost *\n  Port 2\n  HostName here\n",
+            'Host other\n  HostName a\nMatch originalhost docker01\n  HostName b\n  User "c"\n',
+            "Host docker01\n  IdentityFile /k/one\n  HostName a\nHost *\n  IdentityFile /k/two\n",
+            "IdentitiesOnly yes\nConnectTimeout 7\nHostName a\nIdentityFile ~/.ssh/%r_%h\n",
+            "Host docker01\n  HostName a\n  ProxyJump gerard@gate.example:2222\n",
+            "HostName a\nUserKnownHostsFile ~/one /two\nHostKeyAlias alias\n",
+            'HostName a\nUserKnownHostsFile "/with a space/kh" /two\nGlobalKnownHostsFile none\n',
+        ],
+    )
+    def test_same_meaning(self, tmp_path: Path, text: str) -> None:
+        """Every setting that is honoured has the value that ssh gives it."""
+        ours = endpoint(tmp_path, text)
+        theirs = openssh(tmp_path)
+
+        assert [ours.address] == theirs["hostname"]
+        assert [str(ours.port)] == theirs["port"]
+        assert [ours.user] == theirs["user"]
+        assert [str(int(ours.connect_timeout_s or 0) or "none")] == theirs["connecttimeout"]
+        assert ["yes" if ours.identities_only else "no"] == theirs["identitiesonly"]
+        if "IdentityFile" in text:
+            assert list(ours.identities) == [
+                Path(name.replace("%r", ours.user).replace("%h", ours.address)).expanduser()
+                for name in theirs["identityfile"]
+            ]
+        known_hosts = " ".join(map(str, ours.user_known_hosts))
+        assert known_hosts == " ".join(
+            str(Path(name).expanduser()) for name in theirs["userknownhostsfile"][0].split(" ")
+        )
+        if ours.via:
+            hop = f"{ours.via.user}@{ours.via.address}:{ours.via.port}"
+            assert [hop] == theirs["proxyjump"]
+
+    @pytest.mark.parametrize("host", ["docker01", "docker02", "gateway"])
+    @pytest.mark.parametrize(
+        ("main", "included"),
+        [
+            ("Include {}\nHost *\n  Port 1\n", "Host docker01\n  Port 2\n"),
+            ("Host docker*\n  Include {}\n  User a\nHost *\n  User b\n  Port 3\n", "Port 4\n"),
+            (
+                "Host docker*\n  Include {}\n  User a\nHost *\n  User b\n  Port 3\n",
+                "Host docker01 gateway\n  Port 5\nMatch all\n  User c\n",
+            ),
+            ("Match originalhost gateway\n  Include {}\nHost *\n  Port 6\n", "Host *\n  Port 7\n"),
+            ("Include {} /does/not/exist/*\nPort 8\n", "# nothing\n\n"),
+        ],
+    )
+    def test_include(self, tmp_path: Path, main: str, included: str, host: str) -> None:
+        """An included file counts where it is included, and only for the block it is in."""
+        (tmp_path / "more").write_text(included)
+        ours = endpoint(tmp_path, main.format(tmp_path / "mor*") + "HostName a\n", host)
+        theirs = openssh(tmp_path, host)
+
+        assert ([str(ours.port)], [ours.user]) == (theirs["port"], theirs["user"])
+
+
+class TestDefaults:
+    """What holds where the configuration is silent."""
+
+    def test_address_of_the_site(self, tmp_path: Path) -> None:
+        """A host without HostName is where the site says, on port 22, as this user."""
+        found = endpoint(tmp_path, "")
+
+        assert ("10.0.0.11", 22, getpass.getuser()) == (found.address, found.port, found.user)
+        assert found.via is None
+        assert found.place == "10.0.0.11:22"
+
+    def test_known_by_address_and_name(self, tmp_path: Path) -> None:
+        """Such a host may be known by its address or, as ssh would write it, by its name."""
+        assert endpoint(tmp_path, "Port 2222\n").known_as == ("[10.0.0.11]:2222", "[docker01]:2222")
+
+    def test_known_by_host_name(self, tmp_path: Path) -> None:
+        """A host with HostName is known by that alone."""
+        assert endpoint(tmp_path, "HostName edge.example\n").known_as == ("edge.example",)
+
+    def test_known_by_alias(self, tmp_path: Path) -> None:
+        """HostKeyAlias is used as it stands, without the port."""
+        assert endpoint(tmp_path, "HostKeyAlias edge\nPort 2222\n").known_as == ("edge",)
+
+    def test_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An operator without a configuration has OpenSSH's defaults."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
+        found = SshConfig(None, ADDRESSES).endpoint("docker01")
+
+        assert [path.name for path in found.identities] == ["id_rsa", "id_ecdsa", "id_ed25519"]
+        assert found.user_known_hosts[0] == tmp_path / ".ssh/known_hosts"
+        assert found.agent == "/agent"
+
+    def test_home_configuration(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the site names no file, the one in the home folder is used."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        (tmp_path / ".ssh").mkdir()
+        (tmp_path / ".ssh/config").write_text("Include more\n")
+        (tmp_path / ".ssh/more").write_text("User gerard\n")
+
+        assert SshConfig(None, ADDRESSES).endpoint("docker01").user == "gerard"
+
+
+class TestSpeed:
+    """Reading the configuration waits for nothing."""
+
+    def test_no_dns(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Names are not looked up to expand tokens that no setting uses."""
+
+        def asked(*_: object) -> str:
+            raise AssertionError
+
+        monkeypatch.setattr(socket, "getfqdn", asked)
+        found = endpoint(tmp_path, "IdentityFile ~/.ssh/%r\nHostName %h.example\n")
+
+        assert found.address == "docker01.example"
+
+
+class TestAgent:
+    """Which agent is used."""
+
+    @pytest.mark.parametrize(
+        ("setting", "agent"),
+        [
+            ("", "/from/environment"),
+            ("IdentityAgent SSH_AUTH_SOCK\n", "/from/environment"),
+            ("IdentityAgent $SSH_AUTH_SOCK\n", "/from/environment"),
+            ("IdentityAgent none\n", None),
+            ("IdentityAgent /other\n", "/other"),
+        ],
+    )
+    def test_agent(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, agent: str | None
+    ) -> None:
+        """IdentityAgent is honoured in all its forms."""
+        monkeypatch.setenv("SSH_AUTH_SOCK", "/from/environment")
+
+        assert endpoint(tmp_path, setting).agent == agent
+
+
+class TestJumps:
+    """Ways over other hosts."""
+
+    def test_chain(self, tmp_path: Path) -> None:
+        """Jump hosts are followed to the first, each with its own settings."""
+        text = (
+            "Host docker01\n  ProxyJump gateway\nHost gateway\n  ProxyJump x@bastion:2222\n"
+            "  User gerard\nHost bastion\n  HostName 198.51.100.1\n"
+        )
+        found = endpoint(tmp_path, text)
+
+        assert found.via is not None
+        assert found.via.via is not None
+        assert found.login == (
+            "x@198.51.100.1:2222",
+            "gerard@203.0.113.1:22",
+            f"{getpass.getuser()}@10.0.0.11:22",
+        )
+
+    def test_list(self, tmp_path: Path) -> None:
+        """A list leads through its hosts in order, whatever ProxyJump the last has itself."""
+        text = "Host docker01\n  ProxyJump one,two\nHost two\n  ProxyJump three\n"
+        login = endpoint(tmp_path, text).login
+
+        assert [place.split("@")[1] for place in login] == ["one:22", "two:22", "10.0.0.11:22"]
+
+    def test_same_login(self, tmp_path: Path) -> None:
+        """A jump host and a host of the site are one where user, address and port are."""
+        text = "Host docker01\n  ProxyJump gw\nHost gw\n  HostName 203.0.113.1\nHost *\n  User g\n"
+        found, gateway = endpoint(tmp_path, text), endpoint(tmp_path, text, "gateway")
+
+        assert found.via is not None
+        assert found.via.login == gateway.login
+
+    def test_alias_is_a_login_of_its_own(self, tmp_path: Path) -> None:
+        """Two names of one address share a connection unless they have keys of their own."""
+        text = "HostName a\nHost docker01\n  HostKeyAlias one\n"
+        logins = {endpoint(tmp_path, text, host).login for host in ("docker01", "gateway", "x")}
+
+        assert len(logins) == 2
+
+    def test_none(self, tmp_path: Path) -> None:
+        """The word none ends a way."""
+        text = "Host gateway\n  ProxyJump none\nHost *\n  ProxyJump gateway\n"
+        found = endpoint(tmp_path, text)
+
+        assert found.via is not None
+        assert found.via.via is None
+
+    def test_circle(self, tmp_path: Path) -> None:
+        """A jump host that is reached through itself is an error that shows the circle."""
+        with pytest.raises(BadInput, match="circle: docker01 -> gateway -> gateway"):
+            endpoint(tmp_path, "Host *\n  ProxyJump gateway\n")
+
+    @pytest.mark.parametrize(
+        ("text", "hop"),
+        [
+            ("gateway", Hop("gateway")),
+            ("gerard@gateway", Hop("gateway", "gerard")),
+            ("gerard@gateway:2222", Hop("gateway", "gerard", 2222)),
+            ("ssh://gerard@gateway:2222", Hop("gateway", "gerard", 2222)),
+            ("[2001:db8::1]:2222", Hop("2001:db8::1", None, 2222)),
+        ],
+    )
+    def test_forms(self, text: str, hop: Hop) -> None:
+        """Every form that ssh takes is understood."""
+        assert Hop.parse(text) == hop
+
+
+class TestErrors:
+    """Configurations that cannot be used."""
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("Port twenty\n", 'port "twenty" is not a number'),
+            ("ProxyCommand nc %h %p\n", "ProxyCommand, which is not supported"),
+            ("ProxyJump a:b:c\n", "not a jump host"),
+            ("Match nonsense\n", "Missing parameter"),
+            ("Include config\n", "nested more than 16 deep"),
+        ],
+    )
+    def test_message(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+    ) -> None:
+        """Each is bad input, with what is wrong."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        (tmp_path / ".ssh").symlink_to(tmp_path)
+        with pytest.raises(BadInput, match=message):
+            endpoint(tmp_path, text)
+
+    def test_missing_file(self, tmp_path: Path) -> None:
+        """A declared file that is not there is an error."""
+        with pytest.raises(BadInput, match="nowhere: No such file"):
+            SshConfig(tmp_path / "nowhere", ADDRESSES)

@@ -1,0 +1,199 @@
+"""The operator's private keys, in files and in a real ssh-agent."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from servers import Client, Sshd, generate_key
+
+from runbook.connection import Fleet, Transcript
+from runbook.errors import Unreachable
+from runbook.ssh.config import Endpoint, SshConfig
+from runbook.ssh.keys import Identities, read_key_file
+
+
+@dataclass(frozen=True, slots=True)
+class SshAgent:
+    """A running ssh-agent."""
+
+    socket: Path
+
+    def add(self, key: Path) -> None:
+        """Unlock a key for it."""
+        subprocess.run(["ssh-add", "-q", key], check=True, env={"SSH_AUTH_SOCK": str(self.socket)})
+
+
+@pytest.fixture
+def agent() -> Iterator[SshAgent]:
+    """An empty agent; its socket is in a short folder, as the kernel limits such paths."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "agent"
+        process = subprocess.Popen(
+            ["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        end = time.monotonic() + 10
+        while not path.exists() and time.monotonic() < end:
+            time.sleep(0.01)  # between two looks at the condition
+        yield SshAgent(path)
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Endpoint:
+    """A host with two key files, neither of which exists yet, and no agent."""
+    config = tmp_path / "config"
+    config.write_text(
+        f"IdentityFile {tmp_path}/one\nIdentityFile {tmp_path}/two\nIdentityAgent none\n"
+    )
+    return SshConfig(config, {}).endpoint("docker01")
+
+
+def labels(endpoint: Endpoint) -> list[str]:
+    """Return what is offered, without folders and fingerprints."""
+    with Identities().offered(endpoint) as (offers, _):
+        return [offer.label.split(" (")[0].split("/")[-1] for offer in offers]
+
+
+def lock(key: Path) -> None:
+    """Put a passphrase on a key."""
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", key],
+        check=True,
+        capture_output=True,
+    )
+
+
+class TestFiles:
+    """Private key files."""
+
+    @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+    def test_key(self, tmp_path: Path, kind: str) -> None:
+        """A key of any usual type is read."""
+        generate_key(tmp_path / "key", kind)
+        found = read_key_file(tmp_path / "key")
+
+        assert found.key is not None
+        assert found.trouble == ""
+
+    @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+    def test_locked(self, tmp_path: Path, kind: str) -> None:
+        """Of a locked key, the public half is read without asking anybody."""
+        generate_key(tmp_path / "open", kind)
+        public = read_key_file(tmp_path / "open").public
+        lock(tmp_path / "open")
+        (tmp_path / "open.pub").unlink()
+        found = read_key_file(tmp_path / "open")
+
+        assert (found.key, found.public) == (None, public)
+        assert f"ssh-add {tmp_path}/open" in found.trouble
+
+    def test_locked_pem(self, tmp_path: Path) -> None:
+        """The public half of a locked key in the old format is in the file beside it."""
+        path = tmp_path / "key"
+        command = ["ssh-keygen", "-q", "-m", "PEM", "-t", "ecdsa", "-N", "secret", "-f", str(path)]
+        subprocess.run(command, check=True)
+
+        assert read_key_file(path).public is not None
+
+    def test_public_key_alone(self, tmp_path: Path) -> None:
+        """A public key is no trouble: it picks a key of the agent."""
+        generate_key(tmp_path / "key", "ed25519")
+        found = read_key_file(tmp_path / "key.pub")
+
+        assert (found.key, found.trouble) == (None, "")
+        assert found.public == read_key_file(tmp_path / "key").public
+
+    @pytest.mark.parametrize("text", ["", "not a key\n", "-----BEGIN OPENSSH PRIVATE KEY-----\n"])
+    def test_rubbish(self, tmp_path: Path, text: str) -> None:
+        """A file that holds no key is told."""
+        (tmp_path / "key").write_text(text)
+
+        assert "is not a private key" in read_key_file(tmp_path / "key").trouble
+
+    def test_read_once(self, endpoint: Endpoint) -> None:
+        """A key file is read once a run."""
+        generate_key(endpoint.identities[0], "ed25519")
+        identities = Identities()
+        with identities.offered(endpoint) as (first, _):
+            endpoint.identities[0].unlink()
+        with identities.offered(endpoint) as (second, _):
+            assert first == second
+
+
+class TestOrder:
+    """Which keys are offered, and in which order."""
+
+    def test_files(self, endpoint: Endpoint) -> None:
+        """Files are offered in their order; missing ones are told."""
+        generate_key(endpoint.identities[1], "ed25519")
+        with Identities().offered(endpoint) as (offers, troubles):
+            assert len(offers) == 1
+            assert troubles == (f"{endpoint.identities[0]} does not exist",)
+        generate_key(endpoint.identities[0], "ed25519")
+
+        assert labels(endpoint) == ["one", "two"]
+
+    def test_agent_first(self, endpoint: Endpoint, agent: SshAgent, tmp_path: Path) -> None:
+        """Configured keys of the agent come first, then its others, then the other files."""
+        for path in (*endpoint.identities, tmp_path / "three"):
+            generate_key(path, "ed25519")
+        for path in (tmp_path / "three", endpoint.identities[1]):
+            agent.add(path)
+        with_agent = dataclasses.replace(endpoint, agent=str(agent.socket))
+        offered = labels(with_agent)
+
+        assert offered[0] == "two from the agent"
+        assert offered[1].startswith("agent key")
+        assert offered[2:] == ["one"]
+
+    def test_identities_only(self, endpoint: Endpoint, agent: SshAgent, tmp_path: Path) -> None:
+        """With IdentitiesOnly, the agent's other keys stay unused."""
+        for path in (endpoint.identities[0], tmp_path / "three"):
+            generate_key(path, "ed25519")
+            agent.add(path)
+        only = dataclasses.replace(endpoint, agent=str(agent.socket), identities_only=True)
+
+        assert labels(only) == ["one from the agent"]
+
+    def test_no_agent_there(self, endpoint: Endpoint, tmp_path: Path) -> None:
+        """An agent that is gone is told, and the files are still offered."""
+        generate_key(endpoint.identities[0], "ed25519")
+        gone = dataclasses.replace(endpoint, agent=str(tmp_path / "gone"))
+        with Identities().offered(gone) as (offers, troubles):
+            assert len(offers) == 1
+            assert "does not answer" in troubles[-1]
+
+
+class TestLogin:
+    """Keys of an agent against a real server."""
+
+    def test_locked_key_in_the_agent(self, client: Client, sshd: Sshd, agent: SshAgent) -> None:
+        """A locked key works once it is in the agent, on several hosts at once."""
+        agent.add(client.key)
+        lock(client.key)
+        hosts = ["docker01", "docker02", "docker03"]
+        aliases = "".join(f"Host {host}\n  HostKeyAlias {host}\n" for host in hosts)
+        client.known_hosts.write_text(f"{','.join(hosts)} {sshd.public_key()}\n")
+        config = f"{aliases}Host *\n  Port {sshd.port}\n  IdentityAgent {agent.socket}\n"
+        with Fleet(client.site(config), Transcript(None)) as fleet:
+            found = fleet.each(hosts, lambda connection: connection.run(["true"]).status)
+
+        assert set(found.values()) == {0}
+
+    def test_locked_key_alone(self, client: Client, sshd: Sshd, agent: SshAgent) -> None:
+        """A locked key that the agent does not have leaves nothing to try."""
+        lock(client.key)
+        config = f"Host *\n  Port {sshd.port}\n  IdentityAgent {agent.socket}\n"
+        with (
+            Fleet(client.site(config), Transcript(None)) as fleet,
+            pytest.raises(Unreachable, match=r"there was no key to try; .* has a passphrase"),
+        ):
+            fleet["docker01"]
