@@ -1,0 +1,146 @@
+"""Change, Plan, Check and Finding: what a step says about the site.
+
+A plan is made before anything is touched and is compared again before it is applied; a check is
+made afterwards and looks from outside. All of them are values: equal content means equal value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runbook.live import Live
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between what is declared and what was observed on one host.
+
+    Attributes:
+        host: Where it is made.
+        resource: What it is made to, for example ``file /etc/keepalived/keepalived.conf``.
+        action: A verb: create, update, install, enable, start, reload, deploy.
+        before: The observed state as text; empty where there is none.
+        after: The declared state as text.
+        undo: The command or act that takes it back.
+        stage: Changes of one stage run in parallel over hosts; stages run one after another.
+        make: Makes the change; raises ``RunbookError`` when it does not succeed.
+    """
+
+    host: str
+    resource: str
+    action: str
+    before: str
+    after: str
+    undo: str
+    stage: int
+    make: Callable[[Live], None] = field(compare=False, repr=False)
+
+    @property
+    def diff(self) -> str:
+        """Return the unified diff from before to after; empty when either is one line."""
+        if "\n" not in self.before + self.after:
+            return ""
+        return unified_diff(self.before, self.after, self.resource)
+
+    @property
+    def summary(self) -> str:
+        """Return the change in one line."""
+        if self.diff:
+            return f"{self.action} {self.resource}"
+        return f"{self.action} {self.resource}: {self.before or 'absent'} → {self.after}"
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the change as plain values, for JSON and for the plan's digest."""
+        names = ("host", "resource", "action", "before", "after", "undo")
+        values = {name: str(getattr(self, name)) for name in names}
+        return values | {"summary": self.summary, "diff": self.diff}
+
+
+def unified_diff(before: str, after: str, name: str) -> str:
+    """Return a unified diff with three lines of context; empty when both are equal."""
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"{name} (now)", f"{name} (planned)", lineterm=""
+    )
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one step would change, in order, and a digest that names exactly this plan."""
+
+    step: str
+    changes: tuple[Change, ...]
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 over all changes, as 64 hexadecimal digits."""
+        text = json.dumps([self.step, *(change.as_dict() for change in self.changes)])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def stages(self) -> tuple[tuple[Change, ...], ...]:
+        """Return the changes grouped by stage, in the order in which they are made."""
+        numbers = sorted({change.stage for change in self.changes})
+        return tuple(tuple(c for c in self.changes if c.stage == number) for number in numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One statement about the running system.
+
+    Attributes:
+        name: The statement; the same in every run, so that a missing one is noticed.
+        where: From which host it was seen.
+        expected: What must be seen.
+        seen: What was seen.
+    """
+
+    name: str
+    where: str
+    expected: str
+    seen: str
+
+    @property
+    def passed(self) -> bool:
+        """Return whether what was seen is what was expected."""
+        return self.expected == self.seen
+
+    def as_dict(self) -> dict[str, str | bool]:
+        """Return the check as plain values."""
+        return asdict(self) | {"passed": self.passed}
+
+
+class Level(StrEnum):
+    """How much a preflight finding matters."""
+
+    BLOCKING = "blocking"
+    WARNING = "warning"
+    FINE = "fine"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One answer of the preflight: what, where, why it matters and what to do."""
+
+    level: Level
+    host: str
+    subject: str
+    what: str
+    why: str = ""
+    todo: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the finding as plain values."""
+        return asdict(self)
+
+
+def blocking(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings that forbid a run."""
+    return [finding for finding in findings if finding.level is Level.BLOCKING]

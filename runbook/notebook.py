@@ -1,0 +1,294 @@
+"""What the step notebooks call: one step of one site, from observation to verdict.
+
+step = open_step("traefik", site, mode)
+step.observe(); step.plan(); step.apply(); step.verify()
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from runbook.apply import Outcome, apply
+from runbook.changes import Change, Check, Plan, unified_diff
+from runbook.connection import Fleet
+from runbook.display import (
+    Shown,
+    checks_table,
+    findings_table,
+    outcomes_table,
+    plan_table,
+    rows_table,
+    settings_table,
+    table,
+)
+from runbook.errors import BadInput, ChangeFailed, CheckFailed, Refused, RunbookError
+from runbook.events import emit
+from runbook.live import Live
+from runbook.lock import SwarmLock
+from runbook.site import SiteFile, load
+from runbook.steps import CONVERGED, StepInfo, find
+from runbook.steps.preflight import Facts as PreflightFacts
+from runbook.transcript import Transcript
+
+MODES = ("plan", "apply")
+
+
+def open_step(name: str, site: str, mode: str) -> Step:
+    """Load a site and return one step of it, ready to be walked through.
+
+    Args:
+        name: The step, for example ``traefik``.
+        site: The site's file, relative to the current folder or to the one above it: a notebook's
+            kernel starts in ``notebooks/``, papermill's where it is called.
+        mode: ``plan`` to show what would change, ``apply`` to change it.
+
+    Raises:
+        BadInput: Unknown step or mode, or a site that is not valid.
+    """
+    with _reporting(name):
+        if mode not in MODES:
+            raise BadInput(f"mode is {mode!r}", step=name, todo=f"use one of: {', '.join(MODES)}")
+        path = Path(site)
+        if not path.is_absolute() and not path.exists() and (Path("..") / path).exists():
+            path = Path("..") / path
+        site_file = load(path)
+        return Step(find(name), site_file, mode, _fleet(_Key(site_file)))
+
+
+class _Key:
+    """A site file compared by what it declares."""
+
+    def __init__(self, site_file: SiteFile) -> None:
+        self.site_file = site_file
+        self._text = site_file.path.as_posix() + site_file.site.model_dump_json()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+# A kernel keeps its connections, so that a cell run again, and the next notebook in the same
+# kernel, need not open them anew.
+@lru_cache(maxsize=1)
+def _fleet(key: _Key) -> Fleet:
+    record = os.environ.get("RUNBOOK_RECORD")
+    return Fleet(key.site_file, Transcript(Path(record) / "transcript.jsonl" if record else None))
+
+
+@contextmanager
+def _reporting(step: str) -> Iterator[None]:
+    """Tell the runner of an error before the notebook stops on it."""
+    try:
+        yield
+    except RunbookError as error:
+        emit(
+            "error",
+            step,
+            host=error.host,
+            kind=type(error).__name__,
+            exit_code=error.exit_code,
+            message=str(error),
+        )
+        raise
+
+
+class Step:
+    """One step of one site; the methods are the notebook's parts, in order."""
+
+    def __init__(self, info: StepInfo, site_file: SiteFile, mode: str, fleet: Fleet) -> None:
+        self._info = info
+        self._mode = mode
+        self._live = Live(site_file, fleet, self._say)
+        self._facts: Any = None
+        self._plan: Plan | None = None
+        self._applied = False
+
+    def _say(self, host: str | None, message: str) -> None:
+        emit("progress", self._info.name, host=host, message=message)
+
+    @property
+    def live(self) -> Live:
+        """Return the site and its connections, for tables of a step's own."""
+        return self._live
+
+    @property
+    def site(self) -> Shown:
+        """Return the declared site as a table."""
+        return settings_table(self._live.site_file)
+
+    def observe(self) -> Shown:
+        """Read what is there now and return it as a table; nothing is changed."""
+        start = time.monotonic()
+        with _reporting(self._info.name):
+            self._facts = self._info.module.observe(self._live)
+            found = rows_table(self._info.module.rows(self._facts), time.monotonic() - start)
+        if isinstance(self._facts, PreflightFacts):
+            for finding in self._facts.findings:
+                emit("finding", self._info.name, **finding.as_dict())
+        return found
+
+    def findings(self) -> Shown:
+        """Return the preflight's findings as a table."""
+        return findings_table(self._facts.findings)
+
+    def plan(self) -> Shown:
+        """Return what would change, with every diff; nothing is changed."""
+        with _reporting(self._info.name):
+            self._plan = self._planned(self._facts)
+        changes = [change.as_dict() for change in self._plan.changes]
+        emit("plan", self._info.name, digest=self._plan.digest, changes=changes)
+        return plan_table(self._plan)
+
+    def _planned(self, facts: Any) -> Plan:
+        return Plan(self._info.name, tuple(self._info.module.plan(self._live, facts)))
+
+    def apply(self) -> Shown:
+        """Make the planned changes where the mode allows it, and return what became of them.
+
+        Raises:
+            Refused: The site is no longer what the plan was made for, or another run is at it.
+            ChangeFailed: A change did not succeed; those after it were not tried.
+        """
+        plan = self._shown_plan()
+        if self._mode != "apply":
+            return table("Not applied: the mode is plan.", [], [])
+        if not plan.changes:
+            return table("0 changes to make.", [], [])
+        with _reporting(self._info.name), SwarmLock(self._live, self._info.name) as lock:
+            self._refuse_moved(plan)
+            self._applied = True
+            outcomes = apply(self._live, plan, self._report, lock.proceed)
+            shown = outcomes_table(outcomes, len(plan.changes))
+            failed = [outcome for outcome in outcomes if outcome.error]
+            if failed:
+                _show(shown)
+                raise _failure(failed, len(plan.changes) - len(outcomes), self._info.name)
+        return shown
+
+    def _shown_plan(self) -> Plan:
+        if self._plan is None:
+            raise BadInput(
+                "nothing was planned yet", step=self._info.name, todo="run the plan cell"
+            )
+        return self._plan
+
+    def _refuse_moved(self, plan: Plan) -> None:
+        now = self._planned(self._info.module.observe(self._live))
+        if now.digest == plan.digest:
+            return
+        moved = unified_diff(_lines(plan.changes), _lines(now.changes), "plan")
+        raise Refused(
+            f"the site has moved since the plan was shown:\n{moved}",
+            step=self._info.name,
+            todo="look at it, and run the notebook again",
+        )
+
+    def _report(self, outcome: Outcome) -> None:
+        change = outcome.change
+        emit(
+            "outcome",
+            self._info.name,
+            host=change.host,
+            resource=change.resource,
+            action=change.action,
+            outcome=outcome.word,
+            duration_ms=outcome.duration_ms,
+            message=str(outcome.error or ""),
+        )
+
+    def verify(self) -> Shown:
+        """Read the running system afresh and return every check with what was seen.
+
+        Raises:
+            CheckFailed: A check did not hold; the table is shown first.
+        """
+        if self._mode != "apply" and not self._info.proves_when_planning:
+            emit(
+                "verdict", self._info.name, mode=self._mode, changes=len(self._shown_plan().changes)
+            )
+            return table("Not verified: the mode is plan.", [], [])
+        with _reporting(self._info.name):
+            checks = self._checks()
+            for check in checks:
+                emit("check", self._info.name, **check.as_dict())
+            failed = [check for check in checks if not check.passed]
+            self._verdict(len(checks), len(failed))
+            shown = checks_table(checks, _next(self._info, bool(failed)))
+            if failed:
+                _show(shown)
+                raise self._unproven(failed)
+        return shown
+
+    def _checks(self) -> list[Check]:
+        module = self._info.module
+        if isinstance(self._facts, PreflightFacts):
+            # Its observation is its verification: it read everything a moment ago.
+            return [self._facts.verdict]
+        checks = list(module.verify(self._live))
+        if CONVERGED not in self._info.required_checks(self._live.site):
+            return checks
+        # A plan without changes, made from what was read in this notebook, is the second reading.
+        again = self._planned(module.observe(self._live)) if self._applied else self._shown_plan()
+        left = "; ".join(f"{change.host}: {change.summary}" for change in again.changes)
+        return [*checks, Check(CONVERGED, "every host", "0 changes", left or "0 changes")]
+
+    def _verdict(self, checks: int, failed: int) -> None:
+        emit(
+            "verdict",
+            self._info.name,
+            mode=self._mode,
+            changes=len(self._shown_plan().changes),
+            checks_passed=checks - failed,
+            checks_failed=failed,
+        )
+
+    def _unproven(self, failed: list[Check]) -> RunbookError:
+        text = "; ".join(f"{c.name}: expected {c.expected!r}, seen {c.seen!r}" for c in failed)
+        if isinstance(self._facts, PreflightFacts):
+            todo = "mend what the findings name; nothing was changed"
+            return Refused(failed[0].seen, step=self._info.name, todo=todo)
+        todo = "see what was seen above; a run again repairs drift and repeats the checks"
+        return CheckFailed(text, step=self._info.name, todo=todo)
+
+
+def _lines(changes: tuple[Change, ...]) -> str:
+    return "".join(
+        f"{change.host}: {change.summary}\n{change.before}→\n{change.after}\n" for change in changes
+    )
+
+
+def _failure(failed: list[Outcome], untried: int, step: str) -> RunbookError:
+    first = failed[0].error
+    text = "\n".join(f"{o.change.host}: {o.change.summary}: {o.error}" for o in failed)
+    kind: type[RunbookError] = Refused if isinstance(first, Refused) else ChangeFailed
+    return kind(
+        text,
+        step=step,
+        todo=f"{untried} further changes were not tried; mend the cause and run again, "
+        "which goes on from here",
+    )
+
+
+def _next(info: StepInfo, failed: bool) -> str:
+    names: Mapping[str, str] = {
+        "preflight": "Next: 10_network.",
+        "network": "Next: 20_traefik.",
+        "traefik": "Next: 30_keepalived.",
+        "keepalived": "Next: 40_shorewall.",
+        "shorewall": "Next: 50_acceptance.",
+    }
+    return "" if failed else names.get(info.name, "The edge is proven from outside.")
+
+
+def _show(shown: Shown) -> None:
+    from IPython.display import display
+
+    display(shown)  # type: ignore[no-untyped-call]

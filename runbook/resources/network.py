@@ -1,0 +1,134 @@
+"""An overlay network of the Swarm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+from runbook.changes import Change
+from runbook.errors import Refused
+from runbook.live import Live
+
+MTU_OPTION = "com.docker.network.driver.mtu"
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayFacts:
+    """The fields of a network that are fixed when it is created.
+
+    Source: Docker Engine API 1.41, NetworkInspect.
+    """
+
+    driver: str
+    scope: str
+    attachable: bool
+    encrypted: bool
+    subnet: str
+    mtu: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """An overlay network as declared; ``subnet`` and ``mtu`` are ``None`` where any will do."""
+
+    name: str
+    subnet: str | None
+    attachable: bool
+    encrypted: bool
+    mtu: int | None
+
+    def observe(self, live: Live) -> OverlayFacts | None:
+        """Return the network's facts, or ``None`` where no network has the name."""
+        from runbook.swarm import translated
+
+        with translated(live.manager):
+            named = live.engine.networks.list(names=[self.name])
+            exact = [network for network in named if network.name == self.name]
+        return facts_of(exact[0].attrs) if exact else None
+
+    def plan(self, facts: OverlayFacts | None, host: str) -> list[Change]:
+        """Return the creation of the network, or nothing where it is as declared.
+
+        Raises:
+            Refused: A network of the name exists and differs: its fields cannot be changed, and
+                creating it anew would cut off the services on it.
+        """
+        if facts is None:
+            return [self._creation(host)]
+        differences = self.differences(facts)
+        if not differences:
+            return []
+        raise Refused(
+            f"network {self.name!r} exists and is different: {'; '.join(differences)}",
+            host=host,
+            todo=f"declare it as it is, or take the services off it and run"
+            f" docker network rm {self.name}",
+        )
+
+    def differences(self, facts: OverlayFacts) -> list[str]:
+        """Return one sentence for each declared field that the network has otherwise."""
+        declared = OverlayFacts(
+            driver="overlay",
+            scope="swarm",
+            attachable=self.attachable,
+            encrypted=self.encrypted,
+            subnet=self.subnet or facts.subnet,
+            mtu=self.mtu if self.mtu is not None else facts.mtu,
+        )
+        pairs = {f.name: (getattr(facts, f.name), getattr(declared, f.name)) for f in fields(facts)}
+        return [
+            f"{name} is {seen!r}, declared {wanted!r}"
+            for name, (seen, wanted) in pairs.items()
+            if seen != wanted
+        ]
+
+    def _creation(self, host: str) -> Change:
+        settings = [f"driver overlay, subnet {self.subnet or 'from the pool of the Swarm'}"]
+        settings += ["attachable"] if self.attachable else []
+        settings += ["encrypted"] if self.encrypted else []
+        settings += [f"mtu {self.mtu}"] if self.mtu is not None else []
+        return Change(
+            host=host,
+            resource=f"network {self.name}",
+            action="create",
+            before="",
+            after=", ".join(settings),
+            undo=f"docker network rm {self.name}",
+            stage=0,
+            make=partial(_create, self),
+        )
+
+
+def facts_of(inspected: dict[str, Any]) -> OverlayFacts:
+    """Return the facts in a network's inspection."""
+    options = inspected.get("Options") or {}
+    pools = (inspected.get("IPAM") or {}).get("Config") or []
+    return OverlayFacts(
+        driver=inspected["Driver"],
+        scope=inspected["Scope"],
+        attachable=inspected["Attachable"],
+        encrypted="encrypted" in options,
+        subnet=", ".join(pool["Subnet"] for pool in pools),
+        mtu=int(options[MTU_OPTION]) if MTU_OPTION in options else None,
+    )
+
+
+def _create(overlay: Overlay, live: Live) -> None:
+    # `docker network create -d overlay NAME`, as published, with the declared options.
+    options = {"encrypted": ""} if overlay.encrypted else {}
+    if overlay.mtu is not None:
+        options[MTU_OPTION] = str(overlay.mtu)
+    from docker.types import IPAMConfig, IPAMPool
+
+    from runbook.swarm import translated
+
+    pool = IPAMConfig(pool_configs=[IPAMPool(subnet=overlay.subnet)]) if overlay.subnet else None
+    with translated(live.manager):
+        live.engine.networks.create(
+            overlay.name,
+            driver="overlay",
+            attachable=overlay.attachable,
+            options=options or None,
+            ipam=pool,
+        )

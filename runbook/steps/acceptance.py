@@ -1,0 +1,249 @@
+"""The proof from outside: every manager, the VIP, the gateway, and an application behind them."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runbook.changes import Change, Check
+from runbook.errors import CheckFailed
+from runbook.live import Live
+from runbook.recipes import render
+from runbook.site import Site
+from runbook.steps import Row, host_rows
+from runbook.steps.keepalived import expected_holder
+from runbook.waiting import until
+
+STACK = "runbook-demonstration"
+VIP_SSH = "SSH to the VIP lands on the expected manager"
+WEB = "the web port answers through the gateway"
+DASHBOARD = "the dashboard is reached from outside only as declared"
+SHOWN = "an application on the overlay is reached through gateway, VIP and Traefik"
+CLIENT = "the application sees the client's own address"
+HIDDEN = "an application without traefik.enable stays hidden"
+NOT_FOUND = "404 page not found"
+REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """From where the checks will look, and what the demonstration will leave: nothing."""
+
+    client: str
+    url_host: str
+    demonstration: str
+
+
+def required_checks(site: Site) -> tuple[str, ...]:
+    """Return the names of the checks without which the step is not proven."""
+    names = [_loop_name(host) for host in (*site.managers, *site.workers)]
+    names += [VIP_SSH, WEB, DASHBOARD]
+    if site.acceptance.demonstration:
+        names += [SHOWN, HIDDEN] + ([CLIENT] if site.acceptance.client_address else [])
+    return tuple(names)
+
+
+def _loop_name(host: str) -> str:
+    return f"http://{host}/ answers as its role says"
+
+
+def observe(live: Live) -> Facts:
+    """Return the vantage points; nothing needs to be read before the checks."""
+    demonstration = live.site.acceptance.demonstration
+    return Facts(
+        _client(live.site), url_host(live.site), demonstration.image if demonstration else ""
+    )
+
+
+def _client(site: Site) -> str:
+    return site.acceptance.client or "this machine"
+
+
+def url_host(site: Site) -> str:
+    """Return the gateway's name or address as the outside client knows it."""
+    gateway = site.gateway
+    return site.acceptance.url_host or str(gateway.public_address or gateway.address)
+
+
+def rows(facts: Facts) -> list[Row]:
+    """Return the facts as lines of a table."""
+    fields = [("asks", f"http://{facts.url_host}/"), ("deploys and removes", facts.demonstration)]
+    return host_rows(facts.client, "outside client", [f for f in fields if f[1]])
+
+
+def plan(live: Live, facts: Facts) -> list[Change]:
+    """Return nothing: what is deployed for the proof is gone again when the step ends."""
+    del live, facts
+    return []
+
+
+def verify(live: Live) -> list[Check]:
+    """Look from a manager, from the gateway and from the outside client."""
+    demonstration = live.site.acceptance.demonstration
+    if demonstration is None:
+        return [*loop(live), ssh_to_vip(live), *outside(live)]
+    # Traefik asks the Swarm for services every so often: the application is deployed first, and
+    # the other checks are made while that time passes.
+    deploy(live)
+    try:
+        return [*loop(live), ssh_to_vip(live), *outside(live), *demonstrated(live)]
+    finally:
+        remove(live)
+
+
+def loop(live: Live) -> list[Check]:
+    """Ask every node for its web port from one manager, as published.
+
+    Source: ``article.md``: ``for domain in docker0{1,2,3,4,5,6}; do curl http://${domain}:80/``.
+    """
+    site, port = live.site, live.site.traefik.web_port
+    nodes = {**site.managers, **site.workers}
+    snippets = {name: _curl(f"http://{host.address}:{port}/") for name, host in nodes.items()}
+    seen = live.gather({live.manager: snippets}, sudo=False)[live.manager]
+    return [
+        Check(
+            _loop_name(name), live.manager, NOT_FOUND if name in site.managers else REFUSED, answer
+        )
+        for name, answer in ((name, seen[name].strip()) for name in nodes)
+    ]
+
+
+def _curl(url: str, *, show: str = "", host: str = "") -> str:
+    """Return a snippet that prints a page's body, or why there is none.
+
+    Args:
+        url: What to ask for.
+        show: What curl prints instead of the body (``--write-out``).
+        host: The virtual host to name in the request.
+
+    Source: curl(1), exit status 7: connection refused; 28: timed out.
+    """
+    words = ["curl", "-sS", "-m", "4", "--connect-timeout", "2", url]
+    words += ["-o", "/dev/null", "-w", show] if show else []
+    words += ["-H", f"Host: {host}"] if host else []
+    command = shlex.join(words)
+    return (
+        f"{command} 2>/dev/null; rc=$?\n"
+        f"case $rc in 0) ;; 7) echo {REFUSED} ;; 28) echo no answer ;; *) echo curl: $rc ;; esac"
+    )
+
+
+def ssh_to_vip(live: Live) -> Check:
+    """Log in to the VIP and ask for the host's name: ``ssh 10.0.0.2 hostname`` of ``article.md``.
+
+    The host key offered must be that of the expected manager, so no other host can answer.
+    """
+    expected, vip = expected_holder(live.site), live.site.keepalived.vip
+    with live.fleet.fresh(expected, address=str(vip)) as connection:
+        seen = connection.run(["hostname"]).stdout.strip()
+    return Check(VIP_SSH, str(vip), expected, seen)
+
+
+def from_outside(live: Live, snippets: Mapping[str, str]) -> dict[str, str]:
+    """Run snippets on the outside client, or on this machine where none is declared.
+
+    Raises:
+        CheckFailed: This machine could not run them.
+    """
+    client = live.site.acceptance.client
+    if client is not None:
+        return dict(live.gather({client: snippets}, sudo=False)[client])
+    seen = {}
+    for name, snippet in snippets.items():
+        try:
+            done = subprocess.run(
+                ["sh", "-s"], input=snippet, capture_output=True, text=True, timeout=30, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CheckFailed(f"asking from this machine took over {error.timeout} s") from error
+        seen[name] = done.stdout
+    return seen
+
+
+def outside(live: Live) -> list[Check]:
+    """Ask for the web port and the dashboard through the gateway."""
+    site, dashboard = live.site, live.site.traefik.dashboard
+    ports = {f.to_port or f.port: f for f in site.shorewall.forward}
+    web = ports.get(site.traefik.web_port)
+    snippets = {}
+    if web is not None:
+        snippets["web"] = _curl(f"http://{url_host(site)}:{web.port}/")
+    forwarded = ports.get(dashboard.port) if dashboard.port is not None else None
+    board_port = forwarded.port if forwarded else dashboard.port or 8080
+    url = f"http://{url_host(site)}:{board_port}/dashboard/"
+    snippets["dashboard"] = _curl(url, show="%{http_code}")
+    seen = {name: text.strip() for name, text in from_outside(live, snippets).items()}
+    # Shorewall's net policy drops what is not forwarded; another firewall may refuse it.
+    closed = seen["dashboard"].removeprefix("000").strip() in (REFUSED, "no answer")
+    board = "closed" if closed else seen["dashboard"]
+    return [
+        Check(
+            WEB,
+            _client(site),
+            NOT_FOUND if web is not None else "not forwarded",
+            seen.get("web", "not forwarded"),
+        ),
+        Check(DASHBOARD, _client(site), "200" if forwarded else "closed", board),
+    ]
+
+
+def deploy(live: Live) -> None:
+    """Deploy the demonstration: one application with ``traefik.enable`` and one without."""
+    acceptance = live.site.acceptance.demonstration
+    assert acceptance is not None
+    recipe = render(
+        "demonstration.yml",
+        image=acceptance.image,
+        network=live.site.network.name,
+        stack=STACK,
+        host=acceptance.host,
+        port=acceptance.port,
+    )
+    command = ["docker", "stack", "deploy", "--resolve-image", "never", "-c", "-", STACK]
+    live.fleet[live.manager].run(command, stdin=recipe, timeout_s=60)
+
+
+def remove(live: Live) -> None:
+    """Remove the demonstration."""
+    live.fleet[live.manager].run(["docker", "stack", "rm", STACK], timeout_s=60)
+
+
+def demonstrated(live: Live) -> list[Check]:
+    """Ask for the demonstration by its virtual host, from outside, until Traefik knows it."""
+    site, demonstration = live.site, live.site.acceptance.demonstration
+    assert demonstration is not None
+    web = next(f for f in site.shorewall.forward if (f.to_port or f.port) == site.traefik.web_port)
+    url = f"http://{url_host(site)}:{web.port}/"
+    refresh_s = site.traefik.refresh_seconds or 15
+    snippet = {"body": _curl(url, host=demonstration.host)}
+    live.say(site.acceptance.client, f"waiting until Traefik knows {demonstration.host}")
+    body = until(
+        lambda: from_outside(live, snippet)["body"],
+        holds=lambda text: "Host:" in text,
+        timeout_s=2 * refresh_s + 30,
+    )
+    hidden = {"hidden": _curl(url, host=f"hidden.{demonstration.host}")}
+    checks = [
+        Check(
+            SHOWN,
+            _client(site),
+            demonstration.host,
+            header(body, "Host") or " ".join(body.split())[:200] or "nothing",
+        ),
+        Check(HIDDEN, _client(site), NOT_FOUND, from_outside(live, hidden)["hidden"].strip()),
+    ]
+    if site.acceptance.client_address is not None:
+        seen = header(body, "X-Forwarded-For") or "no X-Forwarded-For"
+        checks.append(Check(CLIENT, _client(site), str(site.acceptance.client_address), seen))
+    return checks
+
+
+def header(body: str, name: str) -> str:
+    """Return a request header that an application printed as ``Name: value``; empty if absent."""
+    for line in body.splitlines():
+        key, separator, value = line.partition(":")
+        if separator and key.strip().lower() == name.lower():
+            return value.strip()
+    return ""

@@ -1,0 +1,63 @@
+"""The overlay network that joins Traefik and the applications."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runbook.changes import Change, Check
+from runbook.live import Live
+from runbook.resources.network import Overlay, OverlayFacts
+from runbook.site import Site
+from runbook.steps import CONVERGED, Row, host_rows
+
+EXISTS = "the overlay network is as declared"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the Swarm says of the network."""
+
+    host: str
+    name: str
+    overlay: OverlayFacts | None
+
+
+def required_checks(site: Site) -> tuple[str, ...]:
+    """Return the names of the checks without which the step is not proven."""
+    del site
+    return (CONVERGED, EXISTS)
+
+
+def declared(site: Site) -> Overlay:
+    """Return the network that the site declares."""
+    network = site.network
+    subnet = str(network.subnet) if network.subnet else None
+    return Overlay(network.name, subnet, network.attachable, network.encrypted, network.mtu)
+
+
+def observe(live: Live) -> Facts:
+    """Read the network from the Engine API of one manager."""
+    return Facts(live.manager, live.site.network.name, declared(live.site).observe(live))
+
+
+def rows(facts: Facts) -> list[Row]:
+    """Return the facts as lines of a table."""
+    resource = f"network {facts.name}"
+    seen = facts.overlay
+    if seen is None:
+        return host_rows(facts.host, resource, [("exists", "no")])
+    names = ("driver", "scope", "attachable", "encrypted", "subnet", "mtu")
+    return host_rows(facts.host, resource, [(name, getattr(seen, name)) for name in names])
+
+
+def plan(live: Live, facts: Facts) -> list[Change]:
+    """Return the creation of the network where it is absent."""
+    return declared(live.site).plan(facts.overlay, facts.host)
+
+
+def verify(live: Live) -> list[Check]:
+    """Ask the Swarm for the network again."""
+    wanted = declared(live.site)
+    seen = wanted.observe(live)
+    differences = "absent" if seen is None else "; ".join(wanted.differences(seen))
+    return [Check(EXISTS, live.manager, "as declared", differences or "as declared")]

@@ -1,0 +1,376 @@
+"""What the preflight makes of what it read. Every rule is pure: site and facts in, findings out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from runbook.changes import Finding, Level
+from runbook.site import Site, SiteFile, unaccepted_risks
+from runbook.steps.preflight.facts import HostFacts, SwarmFacts
+
+Hosts = Mapping[str, HostFacts]
+CLOCK_WARN_S, CLOCK_BLOCK_S = 2, 60
+
+
+def judge(site: Site, hosts: Hosts, swarm: SwarmFacts | None) -> Iterator[Finding]:
+    """Return every finding, in the order in which an operator would look."""
+    yield from risks(site)
+    for host, seen in hosts.items():
+        yield from identity(site, host, seen)
+        yield from clock(host, seen)
+        yield from engine(site, host, seen)
+    yield from gateway(site, hosts)
+    for host in site.managers:
+        yield from routes(site, host, hosts[host])
+        yield from ports(site, host, hosts[host])
+    yield from lan(site, hosts)
+    if swarm is not None:
+        yield from membership(site, swarm)
+        yield from overlaps(site, swarm)
+        yield from ingress(site, swarm)
+        yield from secret(site, swarm)
+
+
+def declared(site_file: SiteFile) -> Iterator[Finding]:
+    """What the site's own rules warn of, such as an even number of managers."""
+    for problem in site_file.warnings:
+        yield Finding(Level.WARNING, "site", "site", str(problem))
+
+
+def _fine(host: str, subject: str, what: str) -> Finding:
+    return Finding(Level.FINE, host, subject, what)
+
+
+def risks(site: Site) -> Iterator[Finding]:
+    """Unsafe settings are wanted by nobody until the site says by whom and why."""
+    for risk in unaccepted_risks(site):
+        yield Finding(Level.BLOCKING, "site", "risk", risk.what, risk.why, risk.todo)
+    for accepted in site.accepted_risks:
+        yield Finding(
+            Level.WARNING, "site", "risk", f"{accepted.risk} is accepted", accepted.reason
+        )
+
+
+def identity(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
+    """A host is the one declared when its name and its LAN address are."""
+    declared = str(site.hosts[host].address)
+    if seen.hostname.partition(".")[0] != host:
+        yield Finding(
+            Level.BLOCKING,
+            host,
+            "identity",
+            f"the host says it is {seen.hostname!r}",
+            "changes would be made to another machine than the one named",
+            "correct the address in the site, HostName for SSH, or the host's own name",
+        )
+    elif declared not in seen.addresses:
+        yield Finding(
+            Level.BLOCKING,
+            host,
+            "identity",
+            f"no interface has the declared address {declared}",
+            "the VIP's interface is found by this address",
+            f"declare one of: {', '.join(seen.addresses)}",
+        )
+    elif not seen.apt:
+        yield Finding(
+            Level.BLOCKING,
+            host,
+            "system",
+            f"{seen.system} has no apt-get",
+            "packages are installed with apt",
+            "use Debian or Ubuntu on this host",
+        )
+    else:
+        yield _fine(host, "identity", f"{host} at {declared}, {seen.system}")
+
+
+def clock(host: str, seen: HostFacts) -> Iterator[Finding]:
+    """Swarm's certificates and every record depend on clocks that agree."""
+    offset = abs(seen.clock_offset_s)
+    if offset < CLOCK_WARN_S:
+        return
+    yield Finding(
+        Level.BLOCKING if offset > CLOCK_BLOCK_S else Level.WARNING,
+        host,
+        "clock",
+        f"its clock is {seen.clock_offset_s:+.0f} s off this machine's",
+        "Swarm's certificates are judged by it, and times in the record would not agree",
+        "have it synchronised: timedatectl set-ntp true",
+    )
+
+
+def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
+    """Every node's engine answers, is in the Swarm, and speaks an API that Traefik knows."""
+    facts = seen.engine
+    if facts is None:
+        return
+    if facts.error:
+        yield Finding(
+            Level.BLOCKING,
+            host,
+            "engine",
+            f"the Docker Engine does not answer: {facts.error}",
+            "a manager without its engine is one failure nearer to a Swarm without quorum",
+            f"on {host}: sudo systemctl start docker; then journalctl -u docker",
+        )
+        return
+    if facts.swarm != "active":
+        yield Finding(
+            Level.BLOCKING,
+            host,
+            "swarm",
+            f"the engine is {facts.swarm or 'not'} in a Swarm",
+            "the edge runs on the Swarm that exists; the runbook makes none",
+            "join the host: docker swarm join-token, on a manager, prints the command",
+        )
+    elif too_old(site.traefik.image, facts.min_api):
+        yield Finding(
+            Level.BLOCKING,
+            host,
+            "engine",
+            f"{site.traefik.image} asks for API 1.24, the engine wants {facts.min_api} or newer",
+            "Traefik would run, answer /ping and have no routes",
+            "declare Traefik 3.6.1 or 2.11.31, or newer",
+        )
+    else:
+        yield _fine(host, "engine", f"{facts.version}, API {facts.api}, in the Swarm")
+
+
+def too_old(image: str, min_api: str) -> bool:
+    """Return whether a Traefik image cannot speak to an engine with this least API version.
+
+    Source: Traefik issue 12253: before 2.11.31 and 3.6.1 the client is fixed to API 1.24.
+    """
+    match = re.search(r":v?(\d+)\.(\d+)(?:\.(\d+))?", image.rpartition("/")[2])
+    if match is None or _numbers(min_api) <= (1, 24):
+        return False
+    # A tag without a patch number stands for the newest patch of its line.
+    version = tuple(int(part) if part else 999 for part in match.groups())
+    return version < (2, 11, 31) or (3,) <= version < (3, 6, 1)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def gateway(site: Site, hosts: Hosts) -> Iterator[Finding]:
+    """Shorewall is there, knows the zones, runs, forwards, and leaves a way in when it stops."""
+    host = site.gateway.name
+    facts = hosts[host].gateway
+    if facts is None:
+        return
+    missing = {site.shorewall.net_zone, site.shorewall.lan_zone} - set(facts.zones)
+    if missing:
+        yield Finding(
+            Level.BLOCKING,
+            host,
+            "shorewall",
+            f"/etc/shorewall/zones has no zone {', '.join(sorted(missing))}",
+            "the DNAT rules name zones",
+            "declare shorewall.net_zone and shorewall.lan_zone as they are called there",
+        )
+    elif not facts.started:
+        yield Finding(
+            Level.BLOCKING,
+            host,
+            "shorewall",
+            "Shorewall is not started",
+            "rules would be added to a firewall that does not run",
+            f"on {host}: sudo shorewall check && sudo systemctl start shorewall",
+        )
+    else:
+        yield _fine(host, "shorewall", f"{facts.version}, zones {' '.join(facts.zones)}, started")
+    if not facts.ip_forward or facts.forwarding.lower() not in ("on", "yes"):
+        yield Finding(
+            Level.WARNING if facts.ip_forward else Level.BLOCKING,
+            host,
+            "forwarding",
+            f"IP_FORWARDING={facts.forwarding or 'Keep'} and the kernel "
+            f"{'forwards' if facts.ip_forward else 'does not forward'}",
+            "DNAT counts packets and none arrives; with Keep, nothing forwards after a boot",
+            "set IP_FORWARDING=On in /etc/shorewall/shorewall.conf and run shorewall reload",
+        )
+    if not facts.stopped_rules:
+        yield Finding(
+            Level.WARNING,
+            host,
+            "shorewall",
+            "/etc/shorewall/stoppedrules is empty",
+            "a stopped Shorewall lets no new SSH session in",
+            "put `ACCEPT <interface>:<your network> $FW tcp 22` in it",
+        )
+
+
+def routes(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
+    """Replies to forwarded packets must go back through the gateway."""
+    gateway_address = str(site.gateway.address)
+    if seen.default_via == gateway_address:
+        yield _fine(host, "route", f"default route via {gateway_address}")
+        return
+    yield Finding(
+        Level.BLOCKING,
+        host,
+        "route",
+        f"the default route is via {seen.default_via or 'nothing'}, not {gateway_address}",
+        "answers to forwarded requests would not pass the gateway and be lost",
+        f"make {gateway_address} the default gateway of {host}",
+    )
+
+
+def ports(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
+    """Traefik's ports are free or already Traefik's."""
+    ours = f"service {site.traefik.stack}_traefik"
+    wanted = [site.traefik.web_port, site.traefik.dashboard.port]
+    for port in wanted:
+        holder = seen.listeners.get(port) if port is not None else None
+        if holder is None or holder == ours:
+            continue
+        yield Finding(
+            Level.BLOCKING,
+            host,
+            "port",
+            f"port {port} is taken by {holder}",
+            "Traefik publishes it in host mode and could not start on this manager",
+            f"stop {holder}, or declare another port",
+        )
+
+
+def lan(site: Site, hosts: Hosts) -> Iterator[Finding]:
+    """The VIP is nobody's, and no stranger uses its VRID."""
+    listener = next(iter(site.managers))
+    facts = hosts[listener].lan
+    if facts is None:
+        return
+    if facts.vip_macs is None or facts.adverts is None:
+        tool = "arping" if facts.vip_macs is None else "tcpdump"
+        yield Finding(
+            Level.WARNING,
+            listener,
+            "lan",
+            f"{tool} is not installed, so strangers on the LAN were not looked for",
+            "a second owner of the VIP or of the VRID makes it come and go",
+            f"sudo apt-get install {'iputils-arping' if tool == 'arping' else tool}",
+        )
+    ours = {mac for host in site.managers for mac in hosts[host].macs}
+    strangers = [mac for mac in facts.vip_macs or () if mac not in ours]
+    if strangers:
+        yield Finding(
+            Level.BLOCKING,
+            listener,
+            "vip",
+            f"{site.keepalived.vip} is answered by a stranger, {', '.join(strangers)}",
+            "two hosts with one address are reached at random",
+            "find the machine by its MAC address, or declare another VIP",
+        )
+    vrid = site.keepalived.virtual_router_id
+    own = {manager.address for manager in site.managers.values()}
+    for advert in facts.adverts or ():
+        if advert.virtual_router_id == vrid and advert.source not in own:
+            yield Finding(
+                Level.BLOCKING,
+                listener,
+                "vrid",
+                f"{advert.source} already sends VRRP adverts with VRID {vrid}",
+                "two groups with one VRID fight over their addresses",
+                "declare another keepalived.virtual_router_id",
+            )
+
+
+def membership(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
+    """The Swarm's managers and workers are those declared, ready, reachable and in service."""
+    nodes = {node.hostname: node for node in swarm.nodes}
+    roles = dict.fromkeys(site.managers, "manager") | dict.fromkeys(site.workers, "worker")
+    for host, role in roles.items():
+        node = nodes.get(host)
+        if node is None:
+            yield _member(
+                host, "the Swarm has no node of this name", "join it, or correct the site"
+            )
+        elif node.role != role:
+            yield _member(
+                host, f"the Swarm has it as a {node.role}, declared a {role}", "correct one"
+            )
+        elif node.state != "ready" or node.availability != "active":
+            yield _member(
+                host,
+                f"the node is {node.state} and {node.availability}",
+                "bring it back, or drain it and take it out of the site",
+            )
+        elif role == "manager" and node.reachability not in ("leader", "reachable"):
+            yield _member(
+                host, "the other managers cannot reach it", "see journalctl -u docker there"
+            )
+        elif node.address == str(site.keepalived.vip):
+            yield _member(
+                host,
+                "it is in the Swarm with the VIP as its address",
+                "leave and join again with --advertise-addr and its own address",
+            )
+    if strangers := sorted(
+        node.hostname
+        for node in swarm.nodes
+        if node.role == "manager" and node.hostname not in roles
+    ):
+        yield _member(
+            strangers[0],
+            f"the Swarm has managers that the site does not declare: {', '.join(strangers)}",
+            "declare them: Traefik runs on every manager, so every one may hold the VIP",
+        )
+    reached = [n for n in swarm.nodes if n.reachability in ("leader", "reachable")]
+    yield _fine("swarm", "quorum", f"{len(reached)} of {len(site.managers)} managers reachable")
+
+
+def _member(host: str, what: str, todo: str) -> Finding:
+    why = "the edge is only as available as the managers that are there"
+    return Finding(Level.BLOCKING, host, "swarm", what, why, todo)
+
+
+def overlaps(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
+    """Swarm takes overlay subnets from 10.0.0.0/8 unless told otherwise, without asking the LAN."""
+    for name, subnets in swarm.overlays.items():
+        for subnet in subnets:
+            if not subnet.overlaps(site.lan):
+                continue
+            # Services on host-mode ports never join the ingress network, so the edge itself works.
+            mine = name == site.network.name
+            yield Finding(
+                Level.BLOCKING if mine else Level.WARNING,
+                "swarm",
+                "overlay",
+                f"overlay network {name} is {subnet}, over the LAN {site.lan}",
+                "containers on it cannot reach hosts of the LAN"
+                + ("" if mine else "; the edge publishes in host mode and is not on it"),
+                "recreate it with a subnet of its own; for a new Swarm: docker swarm init "
+                "--default-addr-pool",
+            )
+
+
+def ingress(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
+    """A port published through the routing mesh is taken on every node."""
+    for port in (site.traefik.web_port, site.traefik.dashboard.port):
+        service = swarm.ingress_ports.get(port) if port is not None else None
+        if service is not None and service != f"{site.traefik.stack}_traefik":
+            yield Finding(
+                Level.BLOCKING,
+                "swarm",
+                "port",
+                f"port {port} is published by service {service} through the routing mesh",
+                "Traefik could not publish it in host mode",
+                f"remove or move service {service}, or declare another port",
+            )
+
+
+def secret(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
+    """The users of the dashboard are in a Docker secret that the operator made."""
+    name = site.traefik.dashboard.users_secret
+    if name is not None and name not in swarm.secrets:
+        yield Finding(
+            Level.BLOCKING,
+            "swarm",
+            "secret",
+            f"the Swarm has no secret {name!r}",
+            "without it the stack is not deployed",
+            f"htpasswd -nB admin | docker secret create {name} -",
+        )

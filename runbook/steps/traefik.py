@@ -1,0 +1,263 @@
+"""One Traefik on every manager: the recipe, its deployment and the tasks that run."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runbook.changes import Change, Check
+from runbook.errors import ChangeFailed, Refused
+from runbook.live import Live
+from runbook.recipes import render
+from runbook.resources.file import File, FileFacts
+from runbook.resources.stack import Fields, Stack, inspect
+from runbook.site import Site, Traefik
+from runbook.steps import CONVERGED, Row, host_rows
+from runbook.waiting import until
+
+if TYPE_CHECKING:
+    from runbook.display import Shown
+
+RECIPE = "traefik.yml"
+ONE_EACH = "one task runs on every manager and nowhere else"
+ANSWERS = "every manager answers on the web port"
+START_S = 90  # a manager may first have to pull the image
+# `docker stack config` came with Docker CLI 23; an older one has no way to only check a recipe.
+_CHECK = (
+    'docker stack config --help 2>&1 | grep -q "stack config" || exit 0\n'
+    'docker stack config -c "$1"'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is on the first manager and in the Swarm."""
+
+    host: str
+    recipe: FileFacts
+    service: Fields | None
+
+
+def required_checks(site: Site) -> tuple[str, ...]:
+    """Return the names of the checks without which the step is not proven."""
+    del site
+    return (CONVERGED, ONE_EACH, ANSWERS)
+
+
+def major_version(image: str) -> int:
+    """Return the major version that an image's tag begins with.
+
+    Raises:
+        Refused: The tag does not begin with a version, so the flags that fit it are unknown.
+    """
+    match = re.search(r":v?(\d+)(?:[.@-]|$)", image.rpartition("/")[2])
+    if match is None:
+        raise Refused(
+            f"the version of {image!r} cannot be told from its tag, and flags differ by version",
+            todo="declare traefik.image with its version as the tag, such as traefik:v3.7",
+        )
+    return int(match[1])
+
+
+def flags(site: Site) -> tuple[str, ...]:
+    """Return Traefik's command line.
+
+    Source: ``article.md`` for 2.x; Traefik's v2-to-v3 migration guide for the renamed provider.
+    """
+    provider = "docker" if major_version(site.traefik.image) < 3 else "swarm"
+    swarm = "--providers.docker.swarmmode" if provider == "docker" else "--providers.swarm"
+    refresh = site.traefik.refresh_seconds
+    refresh_name = "swarmmodeRefreshSeconds" if provider == "docker" else "refreshSeconds"
+    return (
+        *(["--api.insecure=true"] if site.traefik.dashboard.insecure else []),
+        *(["--api.dashboard=true"] if site.traefik.dashboard.host else []),
+        swarm,
+        f"--providers.{provider}.exposedbydefault=false",
+        f"--providers.{provider}.network={site.network.name}",
+        *([f"--providers.{provider}.{refresh_name}={refresh}"] if refresh else []),
+    )
+
+
+def dashboard_labels(traefik: Traefik) -> tuple[str, ...]:
+    """Return the labels that publish the authenticated dashboard; empty where there is none."""
+    dashboard = traefik.dashboard
+    if not dashboard.host:
+        return ()
+    router, guard = "traefik.http.routers.dashboard", "traefik.http.middlewares.dashboard-users"
+    return (
+        "traefik.enable=true",
+        f"{router}.rule=Host(`{dashboard.host}`)",
+        f"{router}.service=api@internal",
+        f"{router}.middlewares=dashboard-users",
+        f"{guard}.basicauth.usersfile=/run/secrets/{dashboard.users_secret}",
+        # The Swarm provider finds no port by itself and drops a router without one.
+        "traefik.http.services.dashboard.loadbalancer.server.port=8080",
+    )
+
+
+def recipe(site: Site) -> str:
+    """Return the recipe, ``traefik.yml``, as an operator could deploy it by hand."""
+    traefik = site.traefik
+    ports = [{"target": 80, "published": traefik.web_port}]
+    if traefik.dashboard.port is not None:
+        ports.append({"target": 8080, "published": traefik.dashboard.port})
+    secret = traefik.dashboard.users_secret
+    return render(
+        RECIPE,
+        image=traefik.image,
+        command=" ".join(flags(site)),
+        ports=ports,
+        network=site.network.name,
+        secrets=[secret] if secret else [],
+        labels=dashboard_labels(traefik),
+    )
+
+
+def parsed(text: str) -> Mapping[str, Any]:
+    """Return a recipe as the values it stands for."""
+    from ruamel.yaml import YAML
+
+    values: Mapping[str, Any] = YAML(typ="safe", pure=True).load(io.StringIO(text))
+    return values
+
+
+def declared(live: Live) -> tuple[File, Stack]:
+    """Return the recipe's file and the stack that the site declares."""
+    traefik, text = live.site.traefik, recipe(live.site)
+    path = f"{traefik.folder}/{RECIPE}"
+    file = File(live.manager, path, text, check=_CHECK)
+    return file, Stack(traefik.stack, traefik.folder, RECIPE, parsed(text))
+
+
+def observe(live: Live) -> Facts:
+    """Read the recipe on the first manager and the live service."""
+    file, stack = declared(live)
+    probes = {live.manager: {"recipe": file.probe}}
+    text = live.gather(probes, sudo=False, said="observed")[live.manager]["recipe"]
+    return Facts(live.manager, file.read(text), stack.observe(live))
+
+
+def rows(facts: Facts) -> list[Row]:
+    """Return the facts as lines of a table."""
+    present = None if facts.recipe.content is None else f"{len(facts.recipe.content)} characters"
+    found = host_rows(facts.host, f"file {RECIPE}", [("content", present)])
+    if facts.service is None:
+        return [*found, *host_rows(facts.host, "service", [("exists", "no")])]
+    fields = [(name, "\n".join(values)) for name, values in facts.service.items()]
+    return [*found, *host_rows(facts.host, "service", fields)]
+
+
+def plan(live: Live, facts: Facts) -> list[Change]:
+    """Return the recipe to write and the stack to deploy."""
+    file, stack = declared(live)
+    return [*file.plan(facts.recipe, 0), *stack.plan(facts.service, facts.host, 1)]
+
+
+def verify(live: Live) -> list[Check]:
+    """Wait until one task runs on every manager, then ask each manager for an answer.
+
+    Raises:
+        ChangeFailed: A task was rejected or keeps failing; the message is the engine's own.
+    """
+    _, stack = declared(live)
+    wanted = ", ".join(f"{name} running" for name in sorted(live.site.managers))
+    watch = _Watch(live, stack.service)
+    live.say(None, f"waiting up to {START_S} s for one task on every manager")
+    seen = until(watch.placement, holds=lambda text: text == wanted, timeout_s=START_S)
+    return [Check(ONE_EACH, live.manager, wanted, seen), answers(live)]
+
+
+def stack_ls(live: Live) -> Shown:
+    """Return ``docker stack ls`` of the first manager as a table."""
+    return _listed(live, ["docker", "stack", "ls"])
+
+
+def stack_ps(live: Live) -> Shown:
+    """Return ``docker stack ps`` of the stack as a table."""
+    return _listed(live, ["docker", "stack", "ps", live.site.traefik.stack])
+
+
+def _listed(live: Live, command: list[str]) -> Shown:
+    from runbook.display import table  # brings pandas, which only a notebook needs
+
+    # An empty answer is one, so the command may end with an error: "nothing found in stack".
+    result = live.fleet[live.manager].run([*command, "--format", "{{json .}}"], check=False)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    columns = list(lines[0]) if lines else []
+    caption = " ".join(command) if lines else f"{' '.join(command)}: {result.stderr.strip()}"
+    return table(caption, columns, [line.values() for line in lines])
+
+
+class _Watch:
+    """Follows the tasks of a service from one look to the next."""
+
+    def __init__(self, live: Live, service: str) -> None:
+        self._live = live
+        self._service = service
+        self._old: frozenset[str] | None = None
+
+    def placement(self) -> str:
+        """Return each wanted task's node and state, sorted, as one line."""
+        from runbook.swarm import translated
+
+        engine = self._live.engine
+        with translated(self._live.manager):
+            found = inspect(self._live, self._service)
+            if found is None:
+                return "no service"
+            names = {n["ID"]: n["Description"]["Hostname"] for n in engine.api.nodes()}
+            tasks = engine.api.tasks({"service": self._service})
+        current = [t for t in tasks if _runs(t["Spec"], found["Spec"]["TaskTemplate"])]
+        self._stop_when_refused(current, names)
+        states = [
+            f"{names.get(t.get('NodeID', ''), 'no node')} "
+            f"{t['Status']['State'] if t in current else 'on an old recipe'}"
+            for t in tasks
+            if t["DesiredState"] in ("running", "ready", "accepted")
+        ]
+        return ", ".join(sorted(states))
+
+    def _stop_when_refused(self, tasks: list[dict[str, Any]], names: Mapping[str, str]) -> None:
+        # Swarm tries for ever; a refusal twice on one node while we look will not mend itself.
+        refused = [t for t in tasks if t["Status"]["State"] in ("rejected", "failed")]
+        if self._old is None:
+            self._old = frozenset(task["ID"] for task in refused)
+        new = [task for task in refused if task["ID"] not in self._old]
+        for node in {task.get("NodeID", "") for task in new}:
+            errors = [t["Status"].get("Err", "") for t in new if t.get("NodeID", "") == node]
+            if len(errors) > 1:
+                raise ChangeFailed(
+                    f"Traefik does not start: {errors[0]}",
+                    host=names.get(node),
+                    step="traefik",
+                    todo="see that the image can be pulled or is present on this manager and that "
+                    "its ports are free; the service stays as deployed and the next run looks",
+                )
+
+
+def _runs(task: Mapping[str, Any], template: Mapping[str, Any]) -> bool:
+    # A task repeats its service's template, except for Runtime, which 20.10 leaves out.
+    return all(template.get(key) == value for key, value in task.items())
+
+
+def answers(live: Live) -> Check:
+    """Return whether every manager's Traefik answers on the web port, as published."""
+    port = live.site.traefik.web_port
+    wanted = ", ".join(f"{name} 404" for name in live.site.managers)
+    script = "; ".join(
+        f"echo {name} $(curl -s -o /dev/null -m 3 -w '%{{http_code}}' http://{m.address}:{port}/)"
+        for name, m in live.site.managers.items()
+    )
+
+    def ask() -> str:
+        output = live.gather({live.manager: {"curl": script}}, sudo=False)[live.manager]["curl"]
+        return ", ".join(line.strip() for line in output.splitlines() if line.strip())
+
+    # A task counts as running a moment before Traefik listens.
+    return Check(
+        ANSWERS, live.manager, wanted, until(ask, holds=lambda t: t == wanted, timeout_s=15)
+    )
