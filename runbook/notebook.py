@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -31,8 +31,8 @@ from runbook.errors import BadInput, ChangeFailed, CheckFailed, Refused, Runbook
 from runbook.events import emit
 from runbook.live import Live
 from runbook.lock import SwarmLock
-from runbook.site import SiteFile, load
-from runbook.steps import CONVERGED, StepInfo, find
+from runbook.site import SiteFile, load, unaccepted_risks
+from runbook.steps import CONVERGED, STEPS, StepInfo, find
 from runbook.steps.preflight import Facts as PreflightFacts
 from runbook.transcript import Transcript
 
@@ -162,6 +162,8 @@ class Step:
             return table("Not applied: the mode is plan.", [], [])
         if not plan.changes:
             return table("0 changes to make.", [], [])
+        with _reporting(self._info.name):
+            self._refuse_risks()
         with _reporting(self._info.name), SwarmLock(self._live, self._info.name) as lock:
             self._refuse_moved(plan)
             self._applied = True
@@ -179,6 +181,13 @@ class Step:
                 "nothing was planned yet", step=self._info.name, todo="run the plan cell"
             )
         return self._plan
+
+    def _refuse_risks(self) -> None:
+        # The preflight finds them too, but a step may be run without it.
+        risks = unaccepted_risks(self._live.site)
+        if risks:
+            text = "; ".join(f"{risk.what} ({risk.why})" for risk in risks)
+            raise Refused(text, step=self._info.name, todo=risks[0].todo)
 
     def _refuse_moved(self, plan: Plan) -> None:
         now = self._planned(self._info.module.observe(self._live))
@@ -221,7 +230,7 @@ class Step:
                 emit("check", self._info.name, **check.as_dict())
             failed = [check for check in checks if not check.passed]
             self._verdict(len(checks), len(failed))
-            shown = checks_table(checks, _next(self._info, bool(failed)))
+            shown = checks_table(checks, "" if failed else _next(self._info))
             if failed:
                 _show(shown)
                 raise self._unproven(failed)
@@ -277,15 +286,9 @@ def _failure(failed: list[Outcome], untried: int, step: str) -> RunbookError:
     )
 
 
-def _next(info: StepInfo, failed: bool) -> str:
-    names: Mapping[str, str] = {
-        "preflight": "Next: 10_network.",
-        "network": "Next: 20_traefik.",
-        "traefik": "Next: 30_keepalived.",
-        "keepalived": "Next: 40_shorewall.",
-        "shorewall": "Next: 50_acceptance.",
-    }
-    return "" if failed else names.get(info.name, "The edge is proven from outside.")
+def _next(info: StepInfo) -> str:
+    following = [step.notebook for step in STEPS[STEPS.index(info) + 1 :]]
+    return f"Next: {following[0]}." if following else "The edge is proven from outside."
 
 
 def _show(shown: Shown) -> None:
