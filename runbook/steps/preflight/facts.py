@@ -12,7 +12,7 @@ from typing import Any
 from runbook.live import Answers, Live
 from runbook.site import Site
 
-LISTEN_S = 1.5
+LISTEN_S = 1.2
 """How long adverts of other VRRP routers are listened for; the default interval is one second."""
 
 
