@@ -9,7 +9,11 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 TOP = Path(__file__).parents[2]
-CONDA_NAMES = {"docker": "docker-py"}
+CONDA_NAMES = {
+    "docker": "docker-py",
+    "jupyter-client": "jupyter_client",
+    "jupyter-core": "jupyter_core",
+}
 
 
 def declared() -> dict[str, object]:
@@ -24,7 +28,7 @@ class TestEnvironments:
         found = YAML(typ="safe").load((TOP / "environment.yml").read_text())["dependencies"]
         expected = []
         for requirement in declared()["dependencies"]:
-            name, ranges = re.fullmatch(r"([a-z0-9.]+)(.*)", requirement).groups()
+            name, ranges = re.fullmatch(r"([a-z0-9.-]+)(.*)", requirement).groups()
             expected.append(CONDA_NAMES.get(name, name) + ranges)
 
         assert sorted(found) == sorted(["python>=3.11", "pip", *expected])
@@ -38,7 +42,7 @@ class TestEnvironments:
         lock = (TOP / "requirements.lock").read_text()
         pins = re.findall(r"^([a-z0-9._-]+)==\S+.*\\\n    --hash=sha256:", lock, re.MULTILINE)
         names = {
-            re.match(r"[a-z0-9.]+", r)[0].replace(".", "-") for r in declared()["dependencies"]
+            re.match(r"[a-z0-9.-]+", r)[0].replace(".", "-") for r in declared()["dependencies"]
         }
 
         assert names <= {pin.replace(".", "-") for pin in pins}

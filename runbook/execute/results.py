@@ -1,0 +1,173 @@
+"""What a run's journal amounts to: the results of its steps, and whether they are proven."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from runbook.execute.journal import Entry
+from runbook.execute.status import ExitStatus, Status
+
+SCHEMA = 1
+Results = dict[str, Any]
+
+_LISTS = {"outcome": "outcomes", "check": "checks", "finding": "findings", "error": "errors"}
+
+
+def collect(entries: Sequence[Entry]) -> Results:
+    """Return the results of a run, as ``results.json`` holds them.
+
+    Args:
+        entries: The run's journal, whole or as far as it came.
+
+    Returns:
+        Plain values only. A key is always there; what did not happen is ``None`` or empty.
+    """
+    opened = entries[0]
+    killed = _last(entries, "run killed")
+    closed = _last(entries, "run closed") or killed or {}
+    steps = [step_results(entries, declared, killed is not None) for declared in opened["steps"]]
+    return {
+        "schema": SCHEMA,
+        "run_id": opened["run_id"],
+        "site": opened["site"],
+        "site_file": opened["site_file"],
+        "mode": opened["mode"],
+        "started": opened["time"],
+        "finished": closed.get("time"),
+        "duration_ms": closed.get("duration_ms"),
+        "status": closed.get("status", Status.RUNNING.value),
+        "reason": closed.get("reason", ""),
+        "exit_status": closed.get("exit_status"),
+        "steps": steps,
+    }
+
+
+def step_results(entries: Sequence[Entry], declared: Entry, killed: bool = False) -> Results:
+    """Return what one step did and left as evidence."""
+    own = [entry for entry in entries if entry.get("step") == declared["step"]]
+    started, ended = _last(own, "step started"), _last(own, "step ended") or {}
+    unfinished = Status.KILLED if killed else Status.RUNNING
+    status = unfinished if started else Status.NEVER_RAN
+    return {
+        "step": declared["step"],
+        "notebook": declared["notebook"],
+        "status": ended.get("status", status.value),
+        "reason": ended.get("reason", ""),
+        "started": started["time"] if started else None,
+        "finished": ended.get("time"),
+        "duration_ms": ended.get("duration_ms"),
+        **_evidence(own, declared["step"]),
+        "cells": _cells(own),
+    }
+
+
+def outcome(
+    entries: Sequence[Entry], step: str, error: BaseException | None, required: Iterable[str] | None
+) -> tuple[Status, str]:
+    """Return how a step ended, and why where that is not ``completed``.
+
+    Args:
+        entries: The run's journal up to now.
+        step: The step.
+        error: What running its notebook raised.
+        required: Names of the checks that must have passed; ``None``: no proof is due.
+    """
+    own = [entry for entry in entries if entry.get("step") == step]
+    ended = _last(own, "notebook ended") or {"status": Status.FAILED, "reason": ""}
+    status, reason = Status(ended["status"]), ended["reason"]
+    if error is not None:
+        broken = Status.FAILED if status is Status.COMPLETED else status
+        return broken, reason or f"{type(error).__name__}: {error}"
+    if status is Status.COMPLETED:
+        reason = judge(_evidence(own, step), required)
+    return (Status.FAILED, reason) if status is Status.COMPLETED and reason else (status, reason)
+
+
+def judge(evidence: Results, required: Iterable[str] | None) -> str:
+    """Return why the evidence of a step does not suffice; empty when the step is proven.
+
+    Args:
+        evidence: The step's digest, checks and verdict.
+        required: Names of the checks that must have passed; ``None``: no proof is due.
+    """
+    if evidence["digest"] is None:
+        return "no plan was shown"
+    for check in evidence["checks"]:
+        if check.get("passed") is not True:
+            seen = f"expected {check.get('expected')}, seen {check.get('seen')}"
+            return f"check {check['name']!r} failed on {check.get('where')}: {seen}"
+    if required is None:
+        return ""
+    passed = {check["name"] for check in evidence["checks"]}
+    missing = [f"check {name!r} left no evidence" for name in required if name not in passed]
+    if not missing and evidence["verdict"] is None:
+        missing = ["the notebook gave no verdict"]
+    return "; ".join(missing)
+
+
+def exit_status(results: Results) -> ExitStatus:
+    """Return the exit status that the steps' results amount to, interruptions apart."""
+    broken = first_broken(results)
+    if broken is not None:
+        codes = [error.get("exit_code") for error in broken["errors"]]
+        known = [code for code in codes if code in tuple(ExitStatus) and code != ExitStatus.DONE]
+        return ExitStatus(known[0]) if known else ExitStatus.FAILED
+    if results["mode"] == "plan" and any(step["changes"] for step in results["steps"]):
+        return ExitStatus.DIFFERENCES
+    return ExitStatus.DONE
+
+
+def first_broken(results: Results) -> Results | None:
+    """Return the step that failed first, or ``None``."""
+    broken = [
+        step
+        for step in results["steps"]
+        if step["status"] not in (Status.COMPLETED, Status.NEVER_RAN)
+    ]
+    return min(broken, key=lambda step: step["finished"] or "~", default=None)
+
+
+def _evidence(entries: Iterable[Entry], step: str) -> Results:
+    found: Results = {"digest": None, "changes": [], "verdict": None}
+    found |= {plural: [] for plural in _LISTS.values()}
+    for event in (entry["event"] for entry in entries if entry["kind"] == "event"):
+        if event.get("step") != step:  # evidence counts for the step that it names
+            continue
+        name, particulars = event["event"], _particulars(event)
+        if name == "plan" and found["digest"] is None:
+            found |= {"digest": event["digest"], "changes": event["changes"]}
+        elif name == "verdict":
+            found["verdict"] = particulars
+        elif name in _LISTS:
+            found[_LISTS[name]].append(particulars)
+    return found | {"counts": _counts(found)}
+
+
+def _counts(found: Results) -> dict[str, int]:
+    done = [outcome.get("outcome") == "done" for outcome in found["outcomes"]]
+    passed = [check.get("passed") is True for check in found["checks"]]
+    return {
+        "changes": len(found["changes"]),
+        "done": done.count(True),
+        "failed": done.count(False),
+        "checks_passed": passed.count(True),
+        "checks_failed": passed.count(False),
+    }
+
+
+def _particulars(event: Mapping[str, Any]) -> Results:
+    return {name: value for name, value in event.items() if name not in ("event", "step")}
+
+
+def _cells(entries: Iterable[Entry]) -> list[Results]:
+    entries = list(entries)
+    ended = _last(entries, "notebook ended")
+    if ended is not None and "cells" in ended:
+        return list(ended["cells"])
+    names = ("cell", "index", "status", "duration_ms")
+    return [{name: e[name] for name in names} for e in entries if e["kind"] == "cell ended"]
+
+
+def _last(entries: Iterable[Entry], kind: str) -> Entry | None:
+    return next((entry for entry in reversed(list(entries)) if entry["kind"] == kind), None)

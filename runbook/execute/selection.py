@@ -1,0 +1,94 @@
+"""Which steps a run takes, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from runbook.errors import BadInput
+
+if TYPE_CHECKING:
+    from runbook.site import Site
+
+CELL_TIMEOUT_S = 600
+
+
+class Step(Protocol):
+    """What the runner asks of a step; see :class:`runbook.steps.StepInfo`."""
+
+    @property
+    def name(self) -> str:
+        """Return its name."""
+
+    @property
+    def notebook(self) -> str:
+        """Return the file name of its notebook."""
+
+    @property
+    def proves_when_planning(self) -> bool:
+        """Return whether its checks are due when planning, too."""
+
+    def needs(self, site: Site, /) -> frozenset[str]:
+        """Return the steps that must have succeeded before it."""
+
+    def required_checks(self, site: Site, /) -> tuple[str, ...]:
+        """Return the checks that must leave evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be run.
+
+    Attributes:
+        mode: ``plan`` reads only; ``apply`` changes hosts.
+        only: The one step to run.
+        from_step: The first step to run; those before it are taken as done.
+        notebooks: Folder of the steps' notebooks.
+        records: Folder that receives the run's record.
+        cell_timeout_s: Longest time for one cell in seconds.
+    """
+
+    mode: Literal["plan", "apply"] = "plan"
+    only: str | None = None
+    from_step: str | None = None
+    notebooks: Path = Path("notebooks")
+    records: Path = Path("records")
+    cell_timeout_s: int = CELL_TIMEOUT_S
+
+
+def select(steps: Sequence[Step], request: Request) -> tuple[Step, ...]:
+    """Return the steps of the request, in their declared order.
+
+    Raises:
+        BadInput: A step is named that does not exist, or two ways to choose are combined.
+    """
+    names = [step.name for step in steps]
+    for name in (request.only, request.from_step):
+        if name is not None and name not in names:
+            raise BadInput(f"there is no step {name!r}", todo=f"name one of: {', '.join(names)}")
+    if request.only is not None and request.from_step is not None:
+        raise BadInput("a run takes either one step only or all from one step on, not both")
+    if request.only is not None:
+        return (steps[names.index(request.only)],)
+    return tuple(steps[names.index(request.from_step) if request.from_step else 0 :])
+
+
+def order(steps: Sequence[Step], site: Site) -> dict[str, frozenset[str]]:
+    """Return for each step those of the given steps that must have succeeded before it."""
+    names = frozenset(step.name for step in steps)
+    return {step.name: step.needs(site) & names for step in steps}
+
+
+def side_by_side(needs: Mapping[str, frozenset[str]]) -> bool:
+    """Return whether two of the steps can ever run at the same time."""
+    sorter = TopologicalSorter(needs)
+    sorter.prepare()
+    while sorter.is_active():
+        ready = sorter.get_ready()
+        if len(ready) > 1:
+            return True
+        sorter.done(*ready)
+    return False

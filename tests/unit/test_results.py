@@ -1,0 +1,178 @@
+"""What a journal amounts to: when a step is proven, and what a run exits with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from headless import VERDICT, check, plan
+
+from runbook.execute.results import collect, exit_status, judge, outcome
+
+HOLDER = "one holder of the VIP"
+
+
+def entries(*events: dict[str, Any], status: str = "completed", mode: str = "apply") -> list[Any]:
+    """Return the journal of a run with one step, up to the end of its notebook."""
+    steps = [{"step": "keepalived", "notebook": "30_keepalived.ipynb"}]
+    opened = {"kind": "run opened", "time": "T0", "run_id": "r", "site": "lab"}
+    own = [
+        {"kind": "step started", "time": "T1"},
+        *({"kind": "event", "event": {"step": "keepalived", **event}} for event in events),
+        {"kind": "notebook ended", "status": status, "reason": "why", "cells": []},
+    ]
+    return [
+        opened | {"site_file": "lab.yml", "mode": mode, "steps": steps},
+        *({"step": "keepalived", **entry} for entry in own),
+    ]
+
+
+def ended(status: str, *events: dict[str, Any], mode: str = "apply") -> dict[str, Any]:
+    """Return the results of a run whose one step ended so."""
+    last = {"kind": "step ended", "step": "keepalived", "time": "T2", "status": status}
+    return collect([*entries(*events, mode=mode), {**last, "reason": "", "duration_ms": 5}])
+
+
+def judged(*events: dict[str, Any], required: tuple[str, ...] | None = (HOLDER,)) -> str:
+    """Return why a step with these events is not proven."""
+    return judge(collect(entries(*events))["steps"][0], required)
+
+
+class TestJudge:
+    """A step is green only with evidence."""
+
+    def test_proven(self) -> None:
+        """A plan, every required check and a verdict are enough."""
+        assert judged(plan(), check(HOLDER), VERDICT) == ""
+
+    def test_planning_needs_a_plan_only(self) -> None:
+        """Where no proof is due, checks and verdict may be absent."""
+        assert judged(plan("docker01"), required=None) == ""
+
+    def test_no_plan(self) -> None:
+        """Nothing is applied unseen."""
+        assert judged(check(HOLDER), VERDICT) == "no plan was shown"
+
+    def test_missing_check(self) -> None:
+        """A required check that left no evidence is named."""
+        assert judged(plan(), check("another"), VERDICT) == f"check {HOLDER!r} left no evidence"
+
+    def test_failed_check(self) -> None:
+        """A failed check fails the step, even if the same one also passed."""
+        assert judged(plan(), check(HOLDER), check(HOLDER, passed=False), VERDICT) == (
+            f"check {HOLDER!r} failed on docker01: expected one, seen two"
+        )
+
+    def test_failed_check_nobody_required(self) -> None:
+        """A check that is not required, and none is due, still counts when it fails."""
+        assert "failed" in judged(plan(), check("another", passed=False), required=None)
+
+    def test_passed_must_be_true(self) -> None:
+        """Anything but ``true`` is not a pass."""
+        assert "failed" in judged(plan(), check(HOLDER) | {"passed": "yes"}, VERDICT)
+
+    def test_no_verdict(self) -> None:
+        """The notebook must have come to its verdict."""
+        assert judged(plan(), check(HOLDER)) == "the notebook gave no verdict"
+
+    def test_evidence_of_another_step(self) -> None:
+        """An event counts for the step that it names."""
+        foreign = check(HOLDER) | {"step": "traefik"}
+
+        assert judged(plan(), foreign, VERDICT) == f"check {HOLDER!r} left no evidence"
+
+
+class TestOutcome:
+    """How a step ended."""
+
+    def test_notebook_that_did_not_end_well(self) -> None:
+        """The notebook's own end comes before any evidence."""
+        journal = entries(plan(), check(HOLDER), VERDICT, status="timed out")
+
+        assert outcome(journal, "keepalived", TimeoutError(), (HOLDER,)) == ("timed out", "why")
+
+    def test_error_before_the_notebook(self) -> None:
+        """Without a notebook, the error itself is the reason."""
+        error = OSError("no space left on device")
+
+        assert outcome(entries()[:2], "keepalived", error, ()) == (
+            "failed",
+            "OSError: no space left on device",
+        )
+
+    def test_error_after_the_notebook(self) -> None:
+        """An error after the last cell fails the step all the same."""
+        journal = entries(plan(), VERDICT)
+
+        assert outcome(journal, "keepalived", OSError("x"), ())[0] == "failed"
+
+    def test_unproven(self) -> None:
+        """A completed notebook without evidence fails, and says what is missing."""
+        assert outcome(entries(plan()), "keepalived", None, (HOLDER,)) == (
+            "failed",
+            f"check {HOLDER!r} left no evidence",
+        )
+
+
+class TestExitStatus:
+    """The numbers that scripts rely on."""
+
+    def test_nothing_to_do(self) -> None:
+        """No difference and no failure is 0."""
+        assert exit_status(ended("completed", plan(), mode="plan")) == 0
+
+    def test_differences(self) -> None:
+        """Mode plan with changes to make is 4."""
+        assert exit_status(ended("completed", plan("docker01"), mode="plan")) == 4
+
+    def test_applied(self) -> None:
+        """Changes that were made are no difference."""
+        assert exit_status(ended("completed", plan("docker01"))) == 0
+
+    @pytest.mark.parametrize("status", ["failed", "timed out", "kernel died"])
+    def test_failed(self, status: str) -> None:
+        """A step that did not complete is 1."""
+        assert exit_status(ended(status, plan())) == 1
+
+    @pytest.mark.parametrize(("told", "expected"), [(3, 3), (2, 2), (0, 1), (99, 1)])
+    def test_error_event(self, told: int, expected: int) -> None:
+        """The error that a failed step told of decides, where it names a known failure."""
+        error = {"event": "error", "kind": "Unreachable", "exit_code": told, "message": "m"}
+
+        assert exit_status(ended("failed", error)) == expected
+
+
+class TestCollect:
+    """The results of a run."""
+
+    def test_counts(self) -> None:
+        """Changes, outcomes and checks are counted and listed without their envelope."""
+        outcomes = [
+            {"event": "outcome", "host": "h", "outcome": word} for word in ("done", "failed")
+        ]
+        (step,) = ended("failed", plan("a", "b"), *outcomes, check("c"))["steps"]
+
+        assert step["counts"] == {
+            "changes": 2,
+            "done": 1,
+            "failed": 1,
+            "checks_passed": 1,
+            "checks_failed": 0,
+        }
+        assert step["outcomes"][0] == {"host": "h", "outcome": "done"}
+        assert [change["host"] for change in step["changes"]] == ["a", "b"]
+
+    def test_the_first_plan_counts(self) -> None:
+        """The plan that was shown is not replaced by a later one."""
+        later = plan() | {"digest": "1" * 64}
+        (step,) = ended("completed", plan("a"), later)["steps"]
+
+        assert (step["digest"], len(step["changes"])) == ("0" * 64, 1)
+
+    def test_every_key_is_always_there(self) -> None:
+        """A step that never ran has the same keys as one that did."""
+        journal = entries()
+        never, ran = collect(journal[:1])["steps"], ended("completed", plan())["steps"]
+
+        assert never[0].keys() == ran[0].keys()
+        assert never[0]["status"] == "never ran"

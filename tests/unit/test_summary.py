@@ -1,0 +1,166 @@
+"""What a person sees of a run."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from headless import check, plan
+from rich.console import Console
+
+from runbook.execute import ExitStatus, RunResult
+from runbook.execute.results import collect
+from runbook.summary import Progress, as_json, line, show
+
+OUTCOME = {"action": "create", "resource": "network x", "outcome": "done", "duration_ms": 1300}
+LONG = ", nor anything else that would run a container here" * 3
+KILLED = "an earlier run was killed; its record is closed: r-killed"
+INTERRUPTED = "SIGINT: waiting for clean-up; once more to kill it"
+
+
+def event(**particulars: Any) -> dict[str, Any]:
+    """A journal entry for an event of the step traefik."""
+    return {"kind": "event", "step": "traefik", "event": {"step": "traefik", **particulars}}
+
+
+def result(mode: str = "plan") -> RunResult:
+    """A run of two steps, of which the second never ran."""
+    steps = [{"step": s, "notebook": f"{s}.ipynb"} for s in ("traefik", "keepalived")]
+    opened = {"kind": "run opened", "time": "T", "run_id": "r", "site": "lab", "site_file": "f"}
+    entries = [
+        opened | {"mode": mode, "steps": steps},
+        {"kind": "step started", "step": "traefik", "time": "T"},
+        event(**plan("docker01")),
+        event(**check("it answers")),
+        event(**check("it balances", passed=False)),
+        {
+            "kind": "step ended",
+            "step": "traefik",
+            "time": "T",
+            "status": "failed",
+            "reason": "why",
+            "duration_ms": 1234,
+        },
+        {"kind": "run closed", "time": "T", "status": "failed", "reason": "traefik: why"}
+        | {"exit_status": 1, "duration_ms": 2000},
+    ]
+    return RunResult(Path("records/r"), ExitStatus.FAILED, collect(entries))
+
+
+def console(**options: Any) -> Console:
+    return Console(file=io.StringIO(), width=100, **options)
+
+
+def shown(*arguments: Any) -> list[str]:
+    """Return what ``show`` prints, line by line."""
+    plain = console()
+    show(*arguments, plain)
+    return plain.file.getvalue().splitlines()
+
+
+class TestShow:
+    """The end of a run."""
+
+    def test_plan_comes_whole(self) -> None:
+        """Mode plan ends with every change, its host and its diff."""
+        lines = shown(result())
+
+        assert lines[:4] == [
+            "traefik  docker01  update file /etc/f",
+            "  -a",
+            "  +b",
+            "1 change planned",
+        ]
+
+    def test_one_row_a_step(self) -> None:
+        """The table has changes, checks, seconds and status of each step, run or not."""
+        rows = [line.replace("│", " ").split() for line in shown(result("apply")) if "│" in line]
+
+        assert rows == [
+            ["traefik", "0", "of", "1", "1", "of", "2", "1.2", "failed"],
+            ["keepalived", "0", "of", "0", "never", "ran"],
+        ]
+
+    def test_says_why_and_where(self) -> None:
+        """The reason and the record come last."""
+        assert shown(result("apply"))[-2:] == ["traefik: why", "Record: records/r"]
+
+    def test_diff_is_coloured_on_a_terminal(self) -> None:
+        """Removed lines are red and added ones green."""
+        terminal = console(force_terminal=True, color_system="standard", legacy_windows=False)
+        show(result(), terminal)
+
+        assert "\x1b[31m  -a\x1b[0m" in terminal.file.getvalue()
+        assert "\x1b[32m  +b\x1b[0m" in terminal.file.getvalue()
+
+    def test_json_is_the_record(self) -> None:
+        """The same values as in the record, and nothing else."""
+        assert json.loads(as_json(result().results)) == result().results
+
+
+class TestLine:
+    """An entry of the journal in words."""
+
+    @pytest.mark.parametrize(
+        ("entry", "expected"),
+        [
+            (event(event="progress", host="a", message="observed"), "traefik a: observed"),
+            (event(**plan("a", "b")), "traefik: 2 changes planned"),
+            (
+                event(event="outcome", host="a", **OUTCOME),
+                "traefik a: create network x: done (1.3 s)",
+            ),
+            (event(**check("c")), "traefik: check 'c': passed"),
+            (event(**check("c", passed=False)), "traefik: check 'c': failed, seen two"),
+            (event(event="finding", level="warning", what="w"), "traefik: warning: w"),
+            (event(event="finding", level="fine", what="w"), ""),
+            (event(event="verdict"), ""),
+            ({"kind": "cell started", "step": "traefik", "cell": "plan", "index": 7}, ""),
+            ({"kind": "record closed", "record": "r-killed"}, KILLED),
+            ({"kind": "interrupted", "signal": "SIGINT"}, INTERRUPTED),
+        ],
+    )
+    def test_words(self, entry: dict[str, Any], expected: str) -> None:
+        """Step and host come first; what nobody reads is empty."""
+        assert line(entry) == expected
+
+
+class TestProgress:
+    """The run under way."""
+
+    ENTRIES = (
+        {"kind": "step started", "step": "traefik"},
+        event(event="progress", host="docker01", message="\x1b[2Jobserved"),
+        event(event="finding", level="blocking", what=f"no Docker{LONG}", host="docker01"),
+        {"kind": "step ended", "step": "traefik", "status": "failed", "reason": "why"}
+        | {"duration_ms": 1200},
+    )
+
+    def test_off_a_terminal(self) -> None:
+        """In CI each entry is one plain line, and a host's text steers no terminal."""
+        plain = console()
+        with Progress(plain) as progress:
+            for entry in self.ENTRIES:
+                progress(entry)
+
+        assert plain.file.getvalue().splitlines() == [
+            "traefik: started",
+            "traefik docker01: ␛[2Jobserved",
+            f"traefik docker01: blocking: no Docker{LONG}",
+            "traefik: failed: why (1.2 s)",
+        ]
+
+    def test_on_a_terminal(self) -> None:
+        """What passes is shown in place; findings and ends stay."""
+        terminal = console(force_terminal=True, color_system=None)
+        with Progress(terminal) as progress:
+            for entry in self.ENTRIES:
+                progress(entry)
+        screen = terminal.file.getvalue()
+
+        assert f"traefik docker01: blocking: no Docker{LONG}\n" in screen
+        assert "traefik: failed: why (1.2 s)\n" in screen
+        assert "\x1b[2Jobserved" not in screen
