@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ _PRE = (
     'style="font-family:monospace;white-space:pre-wrap;'
     'color:#1f2328;background:#f6f8fa;padding:6px"'
 )
+_LEFT = 'style="text-align:left;vertical-align:top"'
 _COLOURS = {"+": "color:#0a4d1c;background:#d9f5e0", "-": "color:#7a1410;background:#fde4e2"}
 
 
@@ -32,7 +34,9 @@ class Shown:
     def _repr_html_(self) -> str:
         parts = [f"<p><strong>{html.escape(self.caption)}</strong></p>"]
         if len(self.frame):
-            parts.append(self.frame.map(_cell).to_html(index=False, escape=False, border=0))
+            rendered = self.frame.map(_cell).to_html(index=False, escape=False, border=0)
+            # Notebooks align cells to the right, which suits numbers and not sentences.
+            parts.append(re.sub(r"<(t[dh])>", rf"<\1 {_LEFT}>", rendered))
         parts += [
             f"<details><summary>{html.escape(title)}</summary>{diff_html(text)}</details>"
             for title, text in self.unfold.items()
@@ -66,10 +70,11 @@ def table(caption: str, columns: Iterable[str], lines: Iterable[Iterable[object]
 
 
 def settings_table(site_file: SiteFile) -> Shown:
-    """Return the effective settings and where each was declared."""
-    lines = [(s.name, "" if s.value is None else s.value, s.origin) for s in site_file.settings]
+    """Return the settings in force and where each was declared."""
+    lines = [(s.name, s.value, s.origin) for s in site_file.settings if s.value is not None]
+    unset = len(site_file.settings) - len(lines)
     return table(
-        f"Site {site_file.site.name}: {len(lines)} settings",
+        f"Site {site_file.site.name}: {len(lines)} settings, {unset} more are not set",
         ["setting", "value", "declared in"],
         lines,
     )
