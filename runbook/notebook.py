@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook.apply import Outcome, apply
-from runbook.changes import Change, Check, Plan, unified_diff
+from runbook.changes import Change, Check, Plan, blocking, unified_diff
 from runbook.connection import Fleet
 from runbook.display import (
     Shown,
@@ -172,7 +172,7 @@ class Step:
             failed = [outcome for outcome in outcomes if outcome.error]
             if failed:
                 _show(shown)
-                raise _failure(failed, len(plan.changes) - len(outcomes), self._info.name)
+                raise _failure(outcomes, len(plan.changes) - len(outcomes), self._info.name)
         return shown
 
     def _shown_plan(self) -> Plan:
@@ -262,7 +262,8 @@ class Step:
     def _unproven(self, failed: list[Check]) -> RunbookError:
         text = "; ".join(f"{c.name}: expected {c.expected!r}, seen {c.seen!r}" for c in failed)
         if isinstance(self._facts, PreflightFacts):
-            todo = "mend what the findings name; nothing was changed"
+            found = blocking(self._facts.findings)
+            todo = "\n    ".join(f"{finding.host}: {finding.todo}" for finding in found)
             return Refused(failed[0].seen, step=self._info.name, todo=todo)
         todo = "see what was seen above; a run again repairs drift and repeats the checks"
         return CheckFailed(text, step=self._info.name, todo=todo)
@@ -274,10 +275,12 @@ def _lines(changes: tuple[Change, ...]) -> str:
     )
 
 
-def _failure(failed: list[Outcome], untried: int, step: str) -> RunbookError:
-    first = failed[0].error
+def _failure(outcomes: list[Outcome], untried: int, step: str) -> RunbookError:
+    failed = [outcome for outcome in outcomes if outcome.error]
     text = "\n".join(f"{o.change.host}: {o.change.summary}: {o.error}" for o in failed)
-    kind: type[RunbookError] = Refused if isinstance(first, Refused) else ChangeFailed
+    # Refused also says that nothing was changed.
+    refused = all(isinstance(outcome.error, Refused) for outcome in outcomes)
+    kind: type[RunbookError] = Refused if refused else ChangeFailed
     return kind(
         text,
         step=step,

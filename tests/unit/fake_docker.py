@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -49,7 +48,7 @@ class Engine(BaseHTTPRequestHandler):
         if path == "/v1.41/events":
             self.stream({"Type": "service", "Action": "create"})
         elif path == "/v1.41/containers/stuck/json":
-            threading.Event().wait()
+            self.rfile.read()  # until the other side hangs up
         elif path == "/v1.41/containers/dies/json":
             os._exit(1)
         else:
@@ -77,7 +76,7 @@ class Engine(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
         self.wfile.flush()
-        threading.Event().wait()
+        self.rfile.read()  # until the other side hangs up
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its parent's name
         """Log nothing."""

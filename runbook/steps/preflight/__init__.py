@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from runbook.changes import Change, Check, Finding, blocking
+from runbook.changes import Change, Check, Finding, Level, blocking
+from runbook.errors import Refused, RunbookError
 from runbook.live import Live
 from runbook.site import Site
-from runbook.steps import Row, host_rows
+from runbook.steps import Row, find, host_rows
 from runbook.steps.preflight.facts import HostFacts, SwarmFacts, observe_hosts, observe_swarm
 from runbook.steps.preflight.findings import declared, judge
 
 FIT = "nothing forbids the run"
+REHEARSED = ("network", "traefik", "keepalived", "shorewall")
+"""The steps that are planned here already, so that a refusal comes before the first change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,29 @@ def required_checks(site: Site) -> tuple[str, ...]:
 
 def observe(live: Live) -> Facts:
     """Read every host in one command each, and the Swarm through one manager, and judge both."""
-    hosts = observe_hosts(live)
-    engine = hosts[live.manager].engine
-    # Without its engine the first manager cannot be asked; the finding on it says so.
-    swarm = observe_swarm(live) if engine is not None and not engine.error else None
-    return Facts(hosts, swarm, (*declared(live.site_file), *judge(live.site, hosts, swarm)))
+    with ThreadPoolExecutor(len(REHEARSED)) as pool:
+        rehearsals = [pool.submit(refusal, live, step) for step in REHEARSED]
+        hosts = observe_hosts(live)
+        engine = hosts[live.manager].engine
+        # Without its engine the first manager cannot be asked; the finding on it says so.
+        swarm = observe_swarm(live) if engine is not None and not engine.error else None
+        findings = (*declared(live.site_file), *judge(live.site, hosts, swarm))
+        if not blocking(findings):  # else the steps would only say the same in other words
+            findings += tuple(found for each in rehearsals if (found := each.result()))
+    return Facts(hosts, swarm, findings)
+
+
+def refusal(live: Live, step: str) -> Finding | None:
+    """Return why a step would refuse to run, or ``None`` where it would not."""
+    module, silent = find(step).module, Live(live.site_file, live.fleet)
+    try:
+        module.plan(silent, module.observe(silent))
+    except Refused as error:
+        why = "the run would stop there, after other steps have changed something"
+        return Finding(Level.BLOCKING, error.host or "site", step, error.message, why, error.todo)
+    except RunbookError:  # not about the site: the step itself will tell, should it come again
+        return None
+    return None
 
 
 def rows(facts: Facts) -> list[Row]:
