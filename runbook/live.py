@@ -108,5 +108,9 @@ def _sections(text: str, names: Iterable[str], fence: str, host: str) -> dict[st
 
 
 def decoded(text: str) -> str:
-    """Return base64 text, as a snippet printed it, as the file content it stands for."""
-    return base64.b64decode(text).decode("utf-8", "surrogateescape")
+    """Return base64 text, as a snippet printed it, as the file content it stands for.
+
+    Raises:
+        binascii.Error: It is not base64.
+    """
+    return base64.b64decode(text.strip(), validate=True).decode("utf-8", "surrogateescape")

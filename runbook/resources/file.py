@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import binascii
+import hashlib
+import re
 import shlex
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +44,14 @@ class FileFacts:
     content: str | None
     mode: str = ""
     owner: str = ""
+
+    @property
+    def identity(self) -> str | None:
+        """Return permissions, owner and SHA-256 of the content; ``None`` where nothing is there."""
+        if self.content is None:
+            return None
+        digest = hashlib.sha256(self.content.encode("utf-8", "surrogateescape")).hexdigest()
+        return f"{self.mode} {self.owner} sha256:{digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +104,13 @@ class File:
         if head.strip() == "absent":
             return FileFacts(None)
         mode, _, owner = head.partition(" ")
+        try:
+            content = decoded(body)
+        except binascii.Error:
+            mode = ""  # what follows is not the file but why it cannot be read
         if not mode.isdigit():
             raise Refused(f"{self.path} cannot be read: {text.strip()}", host=self.host)
-        return FileFacts(decoded(body), mode, owner)
+        return FileFacts(content, mode, owner)
 
     def declared(self, present: str | None) -> str:
         """Return the whole content that the file must have, foreign lines kept as they are.
@@ -103,7 +118,7 @@ class File:
         Raises:
             Refused: Somebody else wrote the whole file and the site does not give it to us.
         """
-        if self.block and BEGIN in (present or "") and END not in (present or ""):
+        if self.block and _without_end(present or ""):
             raise Refused(
                 f"{self.path}: the runbook's block has a beginning and no end",
                 host=self.host,
@@ -171,9 +186,10 @@ def with_block(kept: str, block: str) -> str:
         The content. Every byte outside the block is as it was.
     """
     ours = f"{BEGIN}\n{block}{END}\n" if block else ""
-    head, mark, rest = kept.partition(BEGIN + "\n")
-    if mark:
-        return head + ours + rest.partition(END + "\n")[2]
+    lines = _lines(kept)
+    span = _span(lines)
+    if span is not None:
+        return "".join([*lines[: span[0]], ours, *lines[span[1] :]])
     if kept and not kept.endswith("\n") and ours:
         return f"{kept}\n{ours}"
     return kept + ours
@@ -182,6 +198,30 @@ def with_block(kept: str, block: str) -> str:
 def outside_block(content: str) -> str:
     """Return a file's content without our block: what is somebody else's."""
     return with_block(content, "")
+
+
+def _lines(text: str) -> list[str]:
+    # Not splitlines(): a line of a configuration file ends at a line feed and nowhere else.
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def _span(lines: list[str]) -> tuple[int, int] | None:
+    """Return where our block begins and where what follows it does; ``None`` without a block.
+
+    A marker is a whole line, whatever line ends an editor gave it. A block without an end reaches
+    to the end of the file; `File.declared` refuses to write such a one.
+    """
+    plain = [line.rstrip("\r\n") for line in lines]
+    if BEGIN not in plain:
+        return None
+    start = plain.index(BEGIN)
+    return start, (plain.index(END, start) + 1 if END in plain[start:] else len(lines) + 1)
+
+
+def _without_end(content: str) -> bool:
+    lines = _lines(content)
+    span = _span(lines)
+    return span is not None and span[1] > len(lines)
 
 
 def _install(file: File, wanted: FileFacts, live: Live) -> None:

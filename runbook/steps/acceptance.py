@@ -86,8 +86,8 @@ def verify(live: Live) -> list[Check]:
         return [*loop(live), ssh_to_vip(live), *outside(live)]
     # Traefik asks the Swarm for services every so often: the application is deployed first, and
     # the other checks are made while that time passes.
-    deploy(live)
     try:
+        deploy(live)
         return [*loop(live), ssh_to_vip(live), *outside(live), *demonstrated(live)]
     finally:
         remove(live)

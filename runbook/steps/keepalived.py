@@ -129,7 +129,7 @@ def rows(facts: Facts) -> list[Row]:
     for host, seen in facts.items():
         fields = [(f"package {name}", p.installed) for name, p in seen.packages.items()]
         fields += [
-            ("configuration", None if seen.file.content is None else "present"),
+            ("configuration", seen.file.identity),
             ("enabled", seen.service.enabled),
             ("active", seen.service.active),
             ("interface", seen.interface),

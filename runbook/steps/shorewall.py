@@ -149,15 +149,15 @@ def compared(text: str) -> tuple[str, str, str]:
     word, _, rest = text.partition("\n")
     if word != "planned":
         return rest.strip() or text.strip(), "", ""
-    planned, _, kernel = rest.partition("live\n")
-    return "", planned, kernel
+    planned, _, kernel = f"\n{rest}".partition("\nlive\n")
+    return "", f"{planned}\n".removeprefix("\n"), kernel
 
 
 def rows(facts: Facts) -> list[Row]:
     """Return the facts as lines of a table."""
     dnat = [line for line in facts.live.splitlines() if " -j DNAT " in line]
     fields = [
-        ("rules file", None if facts.file.content is None else "present"),
+        ("rules file", facts.file.identity),
         ("unit", f"{facts.service.enabled}, {facts.service.active}"),
         ("live rules", len([line for line in facts.live.splitlines() if line.startswith("-A")])),
         ("live DNAT", "\n".join(dnat) or None),
@@ -256,9 +256,10 @@ def verify(live: Live) -> list[Check]:
     """Ask the gateway whether its files are accepted, live, and there after a boot."""
     facts = observe(live)
     difference = unified_diff(facts.planned, facts.live, "rules")
+    compared_to = "equal" if "COMMIT" in facts.planned else "not compared"
     boot = f"{facts.service.enabled}, {facts.service.active}"
     return [
         Check(ACCEPTED, facts.host, "accepted", facts.refusal or "accepted"),
-        Check(LIVE, facts.host, "equal", difference or "equal"),
+        Check(LIVE, facts.host, "equal", difference or compared_to),
         Check(BOOT, facts.host, "enabled, active", boot),
     ]

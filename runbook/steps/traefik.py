@@ -143,8 +143,7 @@ def observe(live: Live) -> Facts:
 
 def rows(facts: Facts) -> list[Row]:
     """Return the facts as lines of a table."""
-    present = None if facts.recipe.content is None else f"{len(facts.recipe.content)} characters"
-    found = host_rows(facts.host, f"file {RECIPE}", [("content", present)])
+    found = host_rows(facts.host, f"file {RECIPE}", [("content", facts.recipe.identity)])
     if facts.service is None:
         return [*found, *host_rows(facts.host, "service", [("exists", "no")])]
     fields = [(name, "\n".join(values)) for name, values in facts.service.items()]

@@ -113,7 +113,7 @@ _GATEWAY = {
     "started": "shorewall status >/dev/null && echo yes",
     "forwarding": "sed -n 's/^IP_FORWARDING=//p' /etc/shorewall/shorewall.conf",
     "ip_forward": "sysctl -n net.ipv4.ip_forward",
-    "stopped": "grep -v '^ *#' /etc/shorewall/stoppedrules | grep -c .",
+    "stopped": "grep -v '^ *#' /etc/shorewall/stoppedrules 2>/dev/null | grep -c .",
 }
 
 
@@ -176,14 +176,15 @@ def _addresses(text: str) -> dict[str, str]:
 def _engine(texts: Mapping[str, str]) -> EngineFacts:
     try:
         server, about = json.loads(texts["version"]), json.loads(texts["info"])
-    except json.JSONDecodeError:
-        return EngineFacts(error=" ".join(texts["version"].split()) or "no answer")
-    return EngineFacts(
-        version=server["Version"],
-        api=server["ApiVersion"],
-        min_api=server["MinAPIVersion"],
-        swarm=about["Swarm"]["LocalNodeState"],
-    )
+        return EngineFacts(
+            version=server["Version"],
+            api=server["ApiVersion"],
+            min_api=server["MinAPIVersion"],
+            swarm=about["Swarm"]["LocalNodeState"],
+        )
+    except (json.JSONDecodeError, KeyError):
+        said = " ".join(f"{texts['version']} {texts['info']}".split())
+        return EngineFacts(error=said[:300] or "no answer")
 
 
 def _listeners(sockets: str, containers: str) -> dict[int, str]:
@@ -228,7 +229,7 @@ def _gateway(texts: Mapping[str, str]) -> GatewayFacts:
         version=texts["shorewall"].strip(),
         zones=tuple(words[0].partition(":")[0] for words in zones if len(words) > 1),
         started=texts["started"].strip() == "yes",
-        forwarding=texts["forwarding"].strip(),
+        forwarding=texts["forwarding"].partition("#")[0].strip().strip("'\""),
         ip_forward=texts["ip_forward"].strip() == "1",
         stopped_rules=texts["stopped"].strip() not in ("", "0"),
     )
