@@ -45,14 +45,18 @@ class Change:
     @property
     def diff(self) -> str:
         """Return the unified diff from before to after; empty when either is one line."""
-        if "\n" not in self.before + self.after:
+        if not self._is_text:
             return ""
         return unified_diff(self.before, self.after, self.resource)
 
     @property
+    def _is_text(self) -> bool:
+        return "\n" in self.before + self.after
+
+    @property
     def summary(self) -> str:
         """Return the change in one line."""
-        if self.diff:
+        if self._is_text:
             return f"{self.action} {self.resource}"
         return f"{self.action} {self.resource}: {self.before or 'absent'} → {self.after}"
 
@@ -66,9 +70,16 @@ class Change:
 def unified_diff(before: str, after: str, name: str) -> str:
     """Return a unified diff with three lines of context; empty when both are equal."""
     lines = difflib.unified_diff(
-        before.splitlines(), after.splitlines(), f"{name} (now)", f"{name} (planned)", lineterm=""
+        _lines(before), _lines(after), f"{name} (now)", f"{name} (planned)", lineterm=""
     )
     return "\n".join(lines)
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines of a text, with what a diff would otherwise not show."""
+    lines = text.replace("\r", "␍").split("\n")
+    last = lines.pop()
+    return [*lines, f"{last}\n\\ No newline at end of file"] if last else lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """Return the SHA-256 over all changes, as 64 hexadecimal digits."""
-        text = json.dumps([self.step, *(change.as_dict() for change in self.changes)])
+        text = json.dumps([self.step, *([c.stage, c.as_dict()] for c in self.changes)])
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

@@ -10,11 +10,12 @@ import getpass
 import os
 import socket
 import threading
+import time
 import uuid
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from runbook.errors import Refused
+from runbook.errors import Refused, RunbookError
 from runbook.waiting import until
 
 if TYPE_CHECKING:
@@ -144,18 +145,33 @@ class SwarmLock:
         )
 
     def _renew(self) -> None:
-        count = 0
+        renewed, count = time.monotonic(), 0
         while not self._stop.wait(RENEW_S):
             count += 1
-            current = self._other()
-            if current is None or current["ID"] != self._id:
+            try:
+                held = self._renew_once(count)
+                renewed = time.monotonic()
+            except RunbookError:
+                # Others take a lock over after STALE_S; one renewal must still fit in before.
+                held = time.monotonic() - renewed < STALE_S - RENEW_S
+            if not held:
                 self._lost.set()
                 return
-            spec = current["Spec"] | {"Labels": self._labels | {"runbook.renewed": str(count)}}
+
+    def _renew_once(self, count: int) -> bool:
+        """Renew the lock, and return whether it was still ours."""
+        from runbook.swarm import translated
+
+        current = self._other()
+        if current is None or current["ID"] != self._id:
+            return False
+        spec = current["Spec"] | {"Labels": self._labels | {"runbook.renewed": str(count)}}
+        with translated(self._live.manager, self._step):
             # The SDK has no call for ConfigUpdate; its client is an ordinary requests session.
             self._api.post(
                 f"{self._api.base_url}/v{self._api.api_version}/configs/{self._id}/update",
                 params={"version": current["Version"]["Index"]},
                 json=spec,
                 timeout=RENEW_S,
-            )
+            ).raise_for_status()
+        return True

@@ -58,29 +58,16 @@ def open_step(name: str, site: str, mode: str) -> Step:
         if not path.is_absolute() and not path.exists() and (Path("..") / path).exists():
             path = Path("..") / path
         site_file = load(path)
-        return Step(find(name), site_file, mode, _fleet(_Key(site_file)))
-
-
-class _Key:
-    """A site file compared by what it declares."""
-
-    def __init__(self, site_file: SiteFile) -> None:
-        self.site_file = site_file
-        self._text = site_file.path.as_posix() + site_file.site.model_dump_json()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
+        return Step(find(name), site_file, mode, _fleet(path, site_file.site.model_dump_json()))
 
 
 # A kernel keeps its connections, so that a cell run again, and the next notebook in the same
 # kernel, need not open them anew.
 @lru_cache(maxsize=1)
-def _fleet(key: _Key) -> Fleet:
+def _fleet(path: Path, declared: str) -> Fleet:
+    del declared  # part of the key: a site that was edited is another one
     record = os.environ.get("RUNBOOK_RECORD")
-    return Fleet(key.site_file, Transcript(Path(record) / "transcript.jsonl" if record else None))
+    return Fleet(load(path), Transcript(Path(record) / "transcript.jsonl" if record else None))
 
 
 @contextmanager
@@ -137,12 +124,19 @@ class Step:
 
     def findings(self) -> Shown:
         """Return the preflight's findings as a table."""
-        return findings_table(self._facts.findings)
+        return findings_table(self._observed().findings)
+
+    def _observed(self) -> Any:
+        if self._facts is None:
+            raise BadInput(
+                "nothing was observed yet", step=self._info.name, todo="run the cell that observes"
+            )
+        return self._facts
 
     def plan(self) -> Shown:
         """Return what would change, with every diff; nothing is changed."""
         with _reporting(self._info.name):
-            self._plan = self._planned(self._facts)
+            self._plan = self._planned(self._observed())
         changes = [change.as_dict() for change in self._plan.changes]
         emit("plan", self._info.name, digest=self._plan.digest, changes=changes)
         return plan_table(self._plan)
