@@ -1,0 +1,13 @@
+"""A real site in systemd containers: a gateway, a Swarm and a client outside.
+
+from runbook.lab import Lab, Topology
+
+lab = Lab.load("lab")
+code, text = lab.exec("docker01", ["ip", "-br", "address"])
+"""
+
+from runbook.lab.errors import LabError
+from runbook.lab.lab import Lab
+from runbook.lab.topology import Node, Role, Topology
+
+__all__ = ["Lab", "LabError", "Node", "Role", "Topology"]

@@ -1,0 +1,67 @@
+"""The commands of the lab, without a lab."""
+
+import pytest
+from typer.testing import CliRunner
+
+from runbook.errors import BadInput
+from runbook.lab import cli
+
+COMMANDS = ("up", "down", "status", "reset", "shell", "logs")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch, tmp_path):
+    """Run in a folder without a lab, and with no engine to be found."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+
+
+class TestHelp:
+    """Every command explains itself."""
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_a_command_has_help(self, command):
+        """The first line says what it does."""
+        result = CliRunner().invoke(cli.app, [command, "--help"])
+
+        assert result.exit_code == 0
+        assert "Usage" in result.output
+
+    def test_there_is_no_other_command(self):
+        """The list above is complete."""
+        names = {
+            command.name or command.callback.__name__ for command in cli.app.registered_commands
+        }
+
+        assert set(COMMANDS) == names
+
+
+class TestRefused:
+    """Bad input ends with exit status 2 and one message."""
+
+    @pytest.mark.parametrize(
+        "arguments", [["status"], ["reset"], ["logs", "docker01"], ["shell", "docker01"]]
+    )
+    def test_no_lab_here(self, arguments):
+        """What needs a lab says that there is none."""
+        result = CliRunner().invoke(cli.app, arguments)
+
+        assert isinstance(result.exception, BadInput)
+        assert "run lab up first" in str(result.exception)
+
+    def test_options_are_checked_before_anything_is_made(self, tmp_path):
+        """A wrong option leaves no trace on the disk."""
+        result = CliRunner().invoke(cli.app, ["up", "--managers", "0"])
+
+        assert isinstance(result.exception, BadInput)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_main_ends_with_the_errors_own_status(self, monkeypatch, capsys):
+        """One line on standard error, no traceback."""
+        monkeypatch.setattr("sys.argv", ["lab", "status"])
+
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+
+        assert ended.value.code == 2
+        assert capsys.readouterr().err.startswith("there is no lab 'lab'")
