@@ -24,6 +24,7 @@ HOME_BACKUPS = ".local/state/runbook/backups"  # XDG Base Directory: state that 
 # The rename is the only moment at which the target changes (rename(2) is atomic).
 _INSTALL = """set -eu
 path=$1 mode=$2 owner=$3 backups=$4 check=$5
+[ ! -L "$path" ] || path=$(readlink -f "$path")
 [ -d "$(dirname "$path")" ] || mkdir -p "$(dirname "$path")"
 new=$(mktemp "$path.runbook.XXXXXX"); trap 'rm -f "$new"' EXIT
 base64 -d > "$new"; chmod "$mode" "$new"; [ -z "$owner" ] || chown "$owner" "$new"

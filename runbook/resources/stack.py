@@ -95,6 +95,9 @@ def declared_fields(compose: Mapping[str, Any]) -> Fields:
     return {
         "image": (service["image"],),
         "args": tuple(shlex.split(service.get("command", ""))),
+        "entrypoint": (),
+        "user": (),
+        "configs": (),
         "env": _sorted(service.get("environment", [])),
         "ports": _sorted(
             f"{p['published']}:{p['target']}/{p['protocol']} {p['mode']}" for p in service["ports"]
@@ -127,6 +130,9 @@ def live_fields(spec: Mapping[str, Any], networks: Mapping[str, str]) -> Fields:
     return {
         "image": (container["Image"],),
         "args": tuple(container.get("Args") or []),
+        "entrypoint": tuple(container.get("Command") or []),
+        "user": tuple(user for user in [container.get("User")] if user),
+        "configs": _sorted(c["ConfigName"] for c in container.get("Configs") or []),
         "env": _sorted(container.get("Env") or []),
         "ports": _sorted(
             f"{p.get('PublishedPort')}:{p['TargetPort']}/{p['Protocol']} {p['PublishMode']}"

@@ -180,6 +180,12 @@ class Forward(Declared):
         default=(), description="net-side sources admitted; empty: everybody"
     )
 
+    def admits(self, client: Address | None) -> bool:
+        """Return whether a client comes through; one of unknown address only where all do."""
+        if not self.source:
+            return True
+        return client is not None and any(client in network for network in self.source)
+
 
 class Shorewall(Declared):
     """The gateway's forwarding."""

@@ -198,6 +198,17 @@ def gateway_can_be_asked(site: Site) -> Iterator[Finding]:
         yield ("acceptance", "url_host"), message
 
 
+def demonstration_can_be_reached(site: Site) -> Iterator[Finding]:
+    """Require a way from the client to the demonstration: the web port, forwarded to it."""
+    acceptance, port = site.acceptance, site.traefik.web_port
+    if acceptance.demonstration is None:
+        return
+    ways = [way for way in site.shorewall.forward if (way.to_port or way.port) == port]
+    if not any(way.admits(acceptance.client_address) for way in ways):
+        message = f"no client reaches it: the web port {port} is not forwarded to it"
+        yield ("acceptance", "demonstration"), message
+
+
 def _not_a_host_of(lan: IPv4Network, address: IPv4Address) -> str:
     if address not in lan:
         return f"{address} is not in the LAN {lan}"
@@ -208,6 +219,7 @@ def _not_a_host_of(lan: IPv4Network, address: IPv4Address) -> str:
 
 
 REQUIRED: Final[tuple[Rule, ...]] = (
+    demonstration_can_be_reached,
     vip_is_free,
     addresses_fit,
     names_are_unique,

@@ -11,7 +11,7 @@ from runbook.changes import Change, Check
 from runbook.errors import CheckFailed
 from runbook.live import Live
 from runbook.recipes import render
-from runbook.site import Site
+from runbook.site import Forward, Site
 from runbook.steps import Row, host_rows
 from runbook.steps.keepalived import expected_holder
 from runbook.waiting import until
@@ -20,11 +20,13 @@ STACK = "runbook-demonstration"
 VIP_SSH = "SSH to the VIP lands on the expected manager"
 WEB = "the web port answers through the gateway"
 DASHBOARD = "the dashboard is reached from outside only as declared"
+GUARDED = "the dashboard asks for a password"
 SHOWN = "an application on the overlay is reached through gateway, VIP and Traefik"
 CLIENT = "the application sees the client's own address"
 HIDDEN = "an application without traefik.enable stays hidden"
 NOT_FOUND = "404 page not found"
 REFUSED = "refused"
+CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Facts:
 def required_checks(site: Site) -> tuple[str, ...]:
     """Return the names of the checks without which the step is not proven."""
     names = [_loop_name(host) for host in (*site.managers, *site.workers)]
-    names += [VIP_SSH, WEB, DASHBOARD]
+    names += [VIP_SSH, WEB, DASHBOARD] + ([GUARDED] if site.traefik.dashboard.host else [])
     if site.acceptance.demonstration:
         names += [SHOWN, HIDDEN] + ([CLIENT] if site.acceptance.client_address else [])
     return tuple(names)
@@ -120,7 +122,8 @@ def _curl(url: str, *, show: str = "", host: str = "") -> str:
 
     Source: curl(1), exit status 7: connection refused; 28: timed out.
     """
-    words = ["curl", "-sS", "-m", "4", "--connect-timeout", "2", url]
+    # -q, --noproxy: neither ~/.curlrc nor a proxy of the client's may answer for the edge.
+    words = ["curl", "-q", "--noproxy", "*", "-sS", "-m", "4", "--connect-timeout", "2", url]
     words += ["-o", "/dev/null", "-w", show] if show else []
     words += ["-H", f"Host: {host}"] if host else []
     command = shlex.join(words)
@@ -164,29 +167,42 @@ def from_outside(live: Live, snippets: Mapping[str, str]) -> dict[str, str]:
 
 def outside(live: Live) -> list[Check]:
     """Ask for the web port and the dashboard through the gateway."""
-    site, dashboard = live.site, live.site.traefik.dashboard
-    ports = {f.to_port or f.port: f for f in site.shorewall.forward}
-    web = ports.get(site.traefik.web_port)
-    snippets = {}
-    if web is not None:
-        snippets["web"] = _curl(f"http://{url_host(site)}:{web.port}/")
-    forwarded = ports.get(dashboard.port) if dashboard.port is not None else None
-    board_port = forwarded.port if forwarded else dashboard.port or 8080
-    url = f"http://{url_host(site)}:{board_port}/dashboard/"
-    snippets["dashboard"] = _curl(url, show="%{http_code}")
-    seen = {name: text.strip() for name, text in from_outside(live, snippets).items()}
-    # Shorewall's net policy drops what is not forwarded; another firewall may refuse it.
-    closed = seen["dashboard"].removeprefix("000").strip() in (REFUSED, "no answer")
-    board = "closed" if closed else seen["dashboard"]
-    return [
-        Check(
-            WEB,
-            _client(site),
-            NOT_FOUND if web is not None else "not forwarded",
-            seen.get("web", "not forwarded"),
-        ),
-        Check(DASHBOARD, _client(site), "200" if forwarded else "closed", board),
+    site = live.site
+    web, board = _way(site, site.traefik.web_port), _way(site, site.traefik.dashboard.port)
+    base, guarded = f"http://{url_host(site)}", site.traefik.dashboard.host
+    web_port = web.port if web else site.traefik.web_port
+    board_port = board.port if board else site.traefik.dashboard.port or 8080
+    snippets = {
+        "web": _curl(f"{base}:{web_port}/"),
+        "dashboard": _curl(f"{base}:{board_port}/dashboard/", show="%{http_code}"),
+    }
+    if guarded:
+        snippets["guarded"] = _curl(
+            f"{base}:{web_port}/dashboard/", show="%{http_code}", host=guarded
+        )
+    seen = from_outside(live, snippets)
+    client = _client(site)
+    checks = [
+        _outside_check(WEB, client, NOT_FOUND if web else CLOSED, seen["web"]),
+        _outside_check(DASHBOARD, client, "200" if board else CLOSED, seen["dashboard"]),
     ]
+    if guarded:
+        expected = "401" if web else CLOSED
+        checks.append(_outside_check(GUARDED, client, expected, seen["guarded"]))
+    return checks
+
+
+def _outside_check(name: str, client: str, expected: str, answer: str) -> Check:
+    plain = answer.strip().removeprefix("000").strip()  # curl writes 000 for no status
+    # Shorewall's net policy drops what is not forwarded; another firewall may refuse it.
+    closed = expected == CLOSED and plain in (REFUSED, "no answer")
+    return Check(name, client, expected, CLOSED if closed else plain)
+
+
+def _way(site: Site, port: int | None) -> Forward | None:
+    """Return what is forwarded to a port and admits the client, if anything is."""
+    ways = [f for f in site.shorewall.forward if port is not None and (f.to_port or f.port) == port]
+    return next((way for way in ways if way.admits(site.acceptance.client_address)), None)
 
 
 def deploy(live: Live) -> None:
@@ -214,7 +230,8 @@ def demonstrated(live: Live) -> list[Check]:
     """Ask for the demonstration by its virtual host, from outside, until Traefik knows it."""
     site, demonstration = live.site, live.site.acceptance.demonstration
     assert demonstration is not None
-    web = next(f for f in site.shorewall.forward if (f.to_port or f.port) == site.traefik.web_port)
+    web = _way(site, site.traefik.web_port)
+    assert web is not None  # a rule of the site
     url = f"http://{url_host(site)}:{web.port}/"
     refresh_s = site.traefik.refresh_seconds or 15
     snippet = {"body": _curl(url, host=demonstration.host)}

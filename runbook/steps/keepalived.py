@@ -21,8 +21,10 @@ CONFIGURATION = "/etc/keepalived/keepalived.conf"
 ACCEPTED = "keepalived accepts its configuration on every manager"
 RUNNING = "keepalived is enabled and running on every manager"
 HOLDER = "exactly the manager with the highest priority holds the VIP"
-# keepalived -t ends 0 for an empty file too, so that is asked separately (keepalived(8)).
-CHECK = 'test -s "$1" && keepalived -t -f "$1"'
+# keepalived -t ends 0 for an empty file too, so that is asked separately (keepalived(8)). 2.2.7
+# ends itself with SIGTERM while it checks a track script of another user, since it takes its caller
+# for a parent that has gone; as the first process of a namespace it has none.
+CHECK = 'test -s "$1" && unshare --fork --pid keepalived -t -f "$1"'
 
 
 @dataclass(frozen=True, slots=True)

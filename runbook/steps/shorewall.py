@@ -216,11 +216,14 @@ def _reload(facts: Facts, *, restores_file: bool) -> Change:
 
 
 # The timer belongs to systemd, so it fires also when this session dies with the lock-out.
-# AccuracySec: systemd may otherwise wait up to a minute longer (systemd.timer(5)).
+# AccuracySec: systemd may otherwise wait up to a minute longer (systemd.timer(5)). The file that is
+# put back is touched: Shorewall compiles only what is newer than its last compilation, and would
+# bring the refused rules back at the next boot (AUTOMAKE, shorewall.conf(5)).
+_SAVED = "/var/lib/shorewall/runbook-before*"
 _ARM = f"""set -eu
-restore="shorewall restore runbook-before"
+restore="shorewall restore runbook-before && rm -f {_SAVED}"
 old=$(ls -t {BACKUPS}/rules.* 2>/dev/null | head -n 1)
-[ "$1" = no ] || restore="cp -p '$old' {RULES}; $restore"
+[ "$1" = no ] || restore="cp -p '$old' {RULES}; touch {RULES}; $restore"
 systemctl stop runbook-rollback.timer 2>/dev/null || true
 systemctl reset-failed runbook-rollback.service 2>/dev/null || true
 shorewall save runbook-before >/dev/null
@@ -228,7 +231,7 @@ systemd-run --quiet --unit=runbook-rollback --on-active={ROLLBACK_S} \
   --timer-property=AccuracySec=100ms /bin/sh -c "$restore"
 shorewall reload
 """
-_DISARM = "systemctl stop runbook-rollback.timer && rm -f /var/lib/shorewall/runbook-before*"
+_DISARM = f"systemctl stop runbook-rollback.timer && rm -f {_SAVED}"
 
 
 def _reload_safely(host: str, restores_file: bool, live: Live) -> None:

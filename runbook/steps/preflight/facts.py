@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ _COMMON = {
     "macs": "ip -o link show",
     "route": "ip -4 route show default",
 }
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 # The engine's socket is asked with curl: each start of the docker CLI costs a tenth of a second.
 _ASK = "curl -sS -m 10 --unix-socket /var/run/docker.sock http://engine"
 _ENGINE = {"version": f"{_ASK}/version", "info": f"{_ASK}/info"}
@@ -207,12 +209,13 @@ def _listeners(sockets: str, containers: str) -> dict[int, str]:
 def lan_facts(text: str) -> LanFacts:
     """Return what arping and tcpdump printed.
 
-    Source: iputils arping, ``reply from a [MAC]``; tcpdump(8), ``IP a > b: VRRPv2, … vrid 51, …``.
+    Source: ``reply from a [MAC]`` or ``bytes from MAC`` of the two arpings; tcpdump(8),
+    ``IP a > b: VRRPv2, … vrid 51, …``.
     """
     adverts, macs = set(), set()
     for line in text.splitlines():
-        if "reply from" in line:
-            macs.add(line.split("[")[1].split("]")[0].lower())
+        if " from " in line and (mac := _MAC.search(line.lower())):
+            macs.add(mac[0])
         elif "vrid " in line and " > " in line:
             source = line.split(" > ")[0].split()[-1]
             adverts.add(Advert(IPv4Address(source), int(line.split("vrid ")[1].split(",")[0])))

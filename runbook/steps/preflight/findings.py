@@ -113,7 +113,9 @@ def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
             "engine",
             f"the Docker Engine does not answer: {facts.error}",
             "a manager without its engine is one failure nearer to a Swarm without quorum",
-            f"on {host}: sudo systemctl start docker; then journalctl -u docker",
+            f"on {host}: sudo apt-get install curl, with which the engine is asked"
+            if "curl: not found" in facts.error
+            else f"on {host}: sudo systemctl start docker; then journalctl -u docker",
         )
         return
     if facts.swarm != "active":

@@ -1,0 +1,168 @@
+"""Applying a plan: the order, what a failure stops, and what is told of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from fakes import live, parameters
+
+from runbook.apply import Outcome, apply
+from runbook.changes import Change, Plan
+from runbook.errors import ChangeFailed, Refused, RunbookError
+from runbook.live import Live
+
+
+class Log:
+    """Everything that happened, in order."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def change(
+        self, name: str, host: str = "docker01", stage: int = 0, error: Exception | None = None
+    ) -> Change:
+        """Return a change that writes its name down when it is made, and then may fail."""
+
+        def make(_live: Live) -> None:
+            self.lines.append(name)
+            if error:
+                raise error
+
+        return Change(host, name, "update", "a", "b", "", stage, make)
+
+    def apply(self, *changes: Change) -> list[Outcome]:
+        """Apply these changes."""
+        return apply(
+            live(parameters("article")),
+            Plan("test", changes),
+            lambda outcome: self.lines.append(f"{outcome.change.resource} {outcome.word}"),
+            lambda: self.lines.append("proceed"),
+        )
+
+
+@pytest.fixture
+def log() -> Log:
+    """What happened, nothing yet."""
+    return Log()
+
+
+def words(outcomes: list[Outcome]) -> dict[str, str]:
+    """Return the outcomes by the name of the change."""
+    return {outcome.change.resource: outcome.word for outcome in outcomes}
+
+
+class TestOrder:
+    """What is made when."""
+
+    def test_stages_one_after_another(self, log: Log) -> None:
+        """Before each stage the run is asked whether it may go on."""
+        log.apply(log.change("second", stage=2), log.change("first", stage=0))
+
+        assert log.lines == ["proceed", "first", "first done", "proceed", "second", "second done"]
+
+    def test_one_host_in_the_order_of_the_plan(self, log: Log) -> None:
+        """What comes later in a plan is made later on the same host."""
+        log.apply(*(log.change(name) for name in "abc"))
+
+        assert [line for line in log.lines if len(line) == 1] == ["a", "b", "c"]
+
+    def test_hosts_of_one_stage_in_parallel(self, log: Log) -> None:
+        """Each of two hosts waits for the other; one after another they never would meet."""
+        meeting = threading.Barrier(2, timeout=5)
+
+        def meet(host: str) -> Change:
+            return Change(host, host, "update", "a", "b", "", 0, lambda _live: met(meeting))
+
+        outcomes = log.apply(meet("docker01"), meet("docker02"))
+
+        assert words(outcomes) == {"docker01": "done", "docker02": "done"}
+
+    def test_nothing(self, log: Log) -> None:
+        """A plan without changes asks nobody and does nothing."""
+        assert log.apply() == []
+        assert log.lines == []
+
+
+def met(meeting: threading.Barrier) -> None:
+    """Wait for the other; an error of the runbook when it does not come."""
+    try:
+        meeting.wait()
+    except threading.BrokenBarrierError as error:
+        raise RunbookError("alone") from error
+
+
+class TestFailure:
+    """What a change that does not succeed stops."""
+
+    def test_stops_its_host_at_once(self, log: Log) -> None:
+        """Later changes of the same stage are made on other hosts only."""
+        outcomes = log.apply(
+            log.change("bad", error=ChangeFailed("no")),
+            log.change("after"),
+            log.change("other", host="docker02"),
+            log.change("and more", host="docker02"),
+        )
+
+        assert words(outcomes) == {"bad": "failed", "other": "done", "and more": "done"}
+
+    def test_stops_the_stages_after_it(self, log: Log) -> None:
+        """No further stage is begun, so nobody is asked to proceed either."""
+        outcomes = log.apply(
+            log.change("good"), log.change("bad", stage=1, error=ChangeFailed("no")),
+            log.change("never", stage=2),
+        )  # fmt: skip
+
+        assert words(outcomes) == {"good": "done", "bad": "failed"}
+        assert log.lines.count("proceed") == 2
+
+    def test_is_kept_with_its_change(self, log: Log) -> None:
+        """The outcome carries the error, and what succeeded carries none."""
+        error = Refused("no", host="docker01")
+
+        outcomes = log.apply(log.change("bad", error=error), log.change("x", host="docker02"))
+
+        assert {o.change.resource: o.error for o in outcomes} == {"bad": error, "x": None}
+
+    def test_of_the_code_is_not_an_outcome(self, log: Log) -> None:
+        """What no operator can cause rises with its traceback."""
+        with pytest.raises(ZeroDivisionError):
+            log.apply(log.change("bug", error=ZeroDivisionError()))
+
+    def test_to_proceed_stops_everything(self, log: Log) -> None:
+        """A run that may not go on makes no change of the stage."""
+        plan = Plan("test", (log.change("never"),))
+
+        with pytest.raises(Refused):
+            apply(live(parameters("article")), plan, unwanted, refuse)
+        assert log.lines == []
+
+
+def refuse() -> None:
+    """Let no run go on."""
+    raise Refused("another run has the site")
+
+
+def unwanted(_outcome: Outcome) -> None:
+    """Take no outcome."""
+    raise AssertionError("nothing was tried")
+
+
+class TestOutcome:
+    """What is known of one change."""
+
+    @pytest.mark.parametrize(("error", "word"), [(None, "done"), (ChangeFailed("no"), "failed")])
+    def test_word(self, log: Log, error: RunbookError | None, word: str) -> None:
+        """One word says whether it was made."""
+        assert word == Outcome(log.change("x"), 1, error).word
+
+    def test_duration(self, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+        """It took as long as its own change took, in whole milliseconds."""
+        times = iter([10.0, 10.25, 20.0, 21.5])
+        ticking: Callable[[], float] = lambda: next(times)  # noqa: E731
+        monkeypatch.setattr("runbook.apply.time.monotonic", ticking)
+
+        outcomes = log.apply(log.change("x"), log.change("y"))
+
+        assert [outcome.duration_ms for outcome in outcomes] == [250, 1500]

@@ -1,0 +1,144 @@
+"""What a site and its connections answer together: many readings in one command a host."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from fakes import STARTED, Command, FakeConnection, FakeFleet, Recordings, live, local, parameters
+
+from runbook.errors import RunbookError
+from runbook.live import Live, decoded
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Live:
+    """A site whose hosts all are this machine."""
+    return live(parameters("article"), local(tmp_path))
+
+
+def gathered(here: Live, **snippets: str) -> dict[str, str]:
+    """Return what snippets print on one host."""
+    return dict(here.gather({"docker01": snippets}, sudo=False)["docker01"])
+
+
+class TestGather:
+    """Named snippets, run by a real shell."""
+
+    def test_each_output_by_its_name(self, here: Live) -> None:
+        """Every byte that a snippet prints is its own, final newlines and blank lines included."""
+        seen = gathered(
+            here, one="echo a", two="printf b", none=":", blank="printf '\\n\\nx\\n\\n'"
+        )
+
+        assert seen == {"one": "a\n", "two": "b", "none": "", "blank": "\n\nx\n\n"}
+
+    def test_names_are_quoted(self, here: Live) -> None:
+        """A name may hold what a shell would take for something else."""
+        assert gathered(here, **{"it's $HOME; exit": "echo a"}) == {"it's $HOME; exit": "a\n"}
+
+    def test_standard_error_is_output(self, here: Live) -> None:
+        """What a program complains about is seen where it was expected to answer."""
+        assert gathered(here, x="echo out; echo err >&2") == {"x": "out\nerr\n"}
+
+    def test_a_failure_stays_with_its_snippet(self, here: Live) -> None:
+        """A snippet that fails, exits or changes its folder does not disturb the next."""
+        seen = gathered(here, fails="false", exits="exit 3", moves="cd /; x=1", next="echo $x; pwd")
+
+        assert seen["next"].splitlines()[0] == ""
+        assert seen["next"].splitlines()[1] != "/"
+
+    def test_nothing_reads_the_rest_of_the_script(self, here: Live) -> None:
+        """A program that reads its standard input finds it empty."""
+        # A shell reads its script in blocks; what is beyond the first is still to be read.
+        after = f": {'x' * 20_000}\necho a"
+
+        assert gathered(here, reads="cat", after=after) == {"reads": "", "after": "a\n"}
+
+    def test_speaks_no_language(self, here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Programs are asked in the C locale, whatever the operator's own is."""
+        monkeypatch.setitem(os.environ, "LC_ALL", "es_ES.UTF-8")
+
+        assert gathered(here, locale="echo $LC_ALL") == {"locale": "C\n"}
+
+    def test_one_command_a_host(self) -> None:
+        """However many snippets, each host is asked once, as root unless told otherwise."""
+        fleet = FakeFleet(Recordings({h: {"a": "1", "b": "2"} for h in ("docker01", "docker02")}))
+        site = live(parameters("article"), fleet)
+        probes = {host: {"a": "x", "b": "y"} for host in ("docker01", "docker02")}
+
+        site.gather(probes)
+        site.gather(probes, sudo=False)
+
+        assert [(c.host, c.argv, c.sudo) for c in fleet.commands] == [
+            ("docker01", ("sh", "-s"), True),
+            ("docker02", ("sh", "-s"), True),
+            ("docker01", ("sh", "-s"), False),
+            ("docker02", ("sh", "-s"), False),
+        ]
+
+    def test_says_when_the_command_started(self) -> None:
+        """The time of a reading is that of its command, in UTC."""
+        answer = Recordings({"docker01": {"a": "1"}})
+
+        seen = live(parameters("article"), answer).gather({"docker01": {"a": "x"}})
+
+        assert seen["docker01"].started == STARTED
+
+    @pytest.mark.parametrize(("said", "told"), [("read", [("docker01", "read")]), ("", [])])
+    def test_progress(self, said: str, told: list[tuple[str, str]]) -> None:
+        """Whoever watches is told of each host that was read, where there is something to say."""
+        heard: list[tuple[str | None, str]] = []
+        site = live(parameters("article"), Recordings({"docker01": {"a": "1"}}))
+        watched = Live(site.site_file, site.fleet, lambda host, text: heard.append((host, text)))
+
+        watched.gather({"docker01": {"a": "x"}}, said=said)
+
+        assert told == heard
+
+    def test_half_an_answer_is_an_error(self, here: Live) -> None:
+        """Where the shell itself ended, nothing that it said before is taken for the whole."""
+
+        def killed(command: Command) -> subprocess.CompletedProcess[str]:
+            return subprocess.CompletedProcess(command.argv, 0, "\nfence a\nhalf", "")
+
+        with pytest.raises(RunbookError, match=r"stopped half-way.*half") as caught:
+            live(parameters("article"), killed).gather({"docker01": {"a": "x"}})
+        assert caught.value.host == "docker01"
+
+
+class TestLive:
+    """The site and the way to it."""
+
+    def test_manager(self) -> None:
+        """Swarm commands go to the first declared manager."""
+        assert live(parameters("article")).manager == "docker01"
+
+    def test_engine_is_that_of_the_manager(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is opened on that manager's connection, once."""
+        opened: list[str] = []
+
+        def engine(connection: FakeConnection) -> object:
+            opened.append(connection.host)
+            return object()
+
+        monkeypatch.setattr("runbook.swarm.engine", engine)
+        site = live(parameters("article"))
+        del vars(site)["engine"]
+
+        assert site.engine is site.engine
+        assert opened == ["docker01"]
+
+
+class TestDecoded:
+    """Content that travelled as base64."""
+
+    @pytest.mark.parametrize("content", [b"", b"a\r\nb", "ñ\n".encode(), b"\xff\xfe\x00"])
+    def test_every_byte_comes_back(self, content: bytes) -> None:
+        """Line ends, text in UTF-8 and bytes that are none survive the way there and back."""
+        text = decoded(base64.b64encode(content).decode())
+
+        assert text.encode("utf-8", "surrogateescape") == content

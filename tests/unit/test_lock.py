@@ -1,0 +1,211 @@
+"""The lock: one run at a time, and none that waits for ever for a run that is dead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fakes import ConfigStore, Failure, live, parameters
+
+from runbook import lock
+from runbook.errors import Refused
+from runbook.lock import SwarmLock
+from runbook.waiting import until
+
+NAME = "runbook-lock-traefik"
+OTHER = {"runbook.run": "r2", "runbook.operator": "ana@laptop"}
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> ConfigStore:
+    """The Swarm's configs, and a lock that is renewed every hundredth of a second."""
+    monkeypatch.setattr(lock, "RENEW_S", 0.01)
+    monkeypatch.setattr(lock, "STALE_S", 0.2)
+    monkeypatch.setattr(lock, "until", hurried)
+    return ConfigStore()
+
+
+def hurried(probe: Callable[[], Any], **options: Any) -> Any:
+    """Wait as the lock does, but look more often."""
+    return until(probe, **(options | {"every_s": 0.005}))
+
+
+def taking(store: ConfigStore, step: str = "traefik") -> SwarmLock:
+    """Return a lock of one step, not yet taken."""
+    return SwarmLock(live(parameters("article"), engine=store), step)
+
+
+def names(store: ConfigStore) -> list[str]:
+    """Return the names of what is stored."""
+    return [held["Spec"]["Name"] for held in store.held.values()]
+
+
+def comes_true(condition: Callable[[], bool]) -> bool:
+    """Return whether a condition holds within a second."""
+    return until(condition, holds=bool, timeout_s=1, every_s=0.002)
+
+
+def refuses(taken: SwarmLock) -> bool:
+    """Return whether the run may no longer go on."""
+    try:
+        taken.proceed()
+    except Refused:
+        return True
+    return False
+
+
+class TestTaken:
+    """A site that nobody else is at."""
+
+    def test_is_held_while_the_block_runs(self, store: ConfigStore) -> None:
+        """The object is there within the block and gone after it."""
+        with taking(store) as taken:
+            assert names(store) == [NAME]
+            taken.proceed()
+        assert names(store) == []
+
+    def test_is_released_after_an_error(self, store: ConfigStore) -> None:
+        """A run that fails does not keep others waiting."""
+        with pytest.raises(ZeroDivisionError), taking(store):
+            raise ZeroDivisionError
+        assert names(store) == []
+
+    def test_says_whose_it_is(self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its labels have the run and the operator, after a renewal too."""
+        monkeypatch.setenv("RUNBOOK_RUN_ID", "20261123T130000Z-1")
+
+        with taking(store):
+            assert comes_true(lambda: "runbook.renewed" in labels(store))
+            assert labels(store)["runbook.run"] == "20261123T130000Z-1"
+            assert "@" in labels(store)["runbook.operator"]
+
+    def test_is_renewed(self, store: ConfigStore) -> None:
+        """Its version moves on, again and again, under the same id."""
+        with taking(store):
+            (identifier,) = store.held
+            first = store.held[identifier]["Version"]["Index"]
+
+            assert comes_true(lambda: store.held[identifier]["Version"]["Index"] > first + 2)
+            assert store.held[identifier]["Spec"]["Data"] == "aGVsZAo="
+
+    def test_stops_renewing(self, store: ConfigStore) -> None:
+        """After the block nothing is asked any more."""
+        with taking(store) as taken:
+            assert taken._renewer.is_alive()
+        assert not taken._renewer.is_alive()
+
+    def test_other_locks_do_not_matter(self, store: ConfigStore) -> None:
+        """Names that only begin alike are of something else."""
+        store.put(f"{NAME}-2")
+
+        with taking(store):
+            assert names(store) == [f"{NAME}-2", NAME]
+
+
+def labels(store: ConfigStore) -> dict[str, str]:
+    """Return the labels of the one lock that is stored."""
+    (held,) = store.held.values()
+    found: dict[str, str] = held["Spec"]["Labels"]
+    return found
+
+
+class TestOther:
+    """A site that another run is at."""
+
+    def test_that_lives_is_waited_for_and_refused(self, store: ConfigStore) -> None:
+        """A holder that renews keeps it; the message says who it is."""
+        store.put(NAME, "other", **OTHER)
+        store.before_list = lambda: store.put(NAME, "other", **OTHER) and None
+
+        with pytest.raises(Refused, match="run r2 of ana@laptop is changing this site") as caught:
+            taking(store).__enter__()
+        assert caught.value.step == "traefik"
+        assert list(store.held) == ["other"]
+
+    def test_that_is_dead_is_taken_over(self, store: ConfigStore) -> None:
+        """A lock that nobody renews for its time is removed, and the run goes on."""
+        store.put(NAME, "dead", **OTHER)
+        begun = time.monotonic()
+
+        with taking(store) as taken:
+            assert time.monotonic() - begun >= 0.2
+            assert "dead" not in store.held
+            assert names(store) == [NAME]
+            taken.proceed()
+
+    def test_that_ends_meanwhile_leaves_the_way_free(self, store: ConfigStore) -> None:
+        """A lock that is given back is taken at once."""
+        store.put(NAME, "other", **OTHER)
+        store.before_list = lambda: store.held.pop("other", None) and None
+
+        with taking(store) as taken:
+            taken.proceed()
+            assert names(store) == [NAME]
+
+    def test_third_run_that_was_faster(self, store: ConfigStore) -> None:
+        """Of two that take over a dead lock one wins, and the other is refused."""
+        store.put(NAME, "dead", **OTHER)
+
+        loser = taking(store)
+        remove = loser._remove
+
+        def slow(identifier: str) -> None:
+            remove(identifier)
+            store.put(NAME, "third", **OTHER | {"runbook.run": "r3"})
+
+        loser._remove = slow  # type: ignore[method-assign]
+
+        with pytest.raises(Refused, match="run r3"):
+            loser.__enter__()
+        assert list(store.held) == ["third"]
+
+
+class TestLost:
+    """A lock that was taken away."""
+
+    def test_stops_the_run(self, store: ConfigStore) -> None:
+        """A run that stood still and lost its lock may not go on, and says why."""
+        with taking(store) as taken:
+            store.held.clear()
+            store.put(NAME, "other", **OTHER)
+
+            assert comes_true(lambda: refuses(taken))
+            with pytest.raises(Refused, match="stood still"):
+                taken.proceed()
+
+    def test_leaves_the_lock_of_the_other(self, store: ConfigStore) -> None:
+        """What the other run took is not removed at the end."""
+        with taking(store) as taken:
+            store.held.clear()
+            store.put(NAME, "other", **OTHER)
+            assert comes_true(lambda: refuses(taken))
+
+        assert list(store.held) == ["other"]
+
+    def test_that_was_removed(self, store: ConfigStore) -> None:
+        """A lock that somebody removed by hand is lost as well."""
+        with taking(store) as taken:
+            store.held.clear()
+
+            assert comes_true(lambda: refuses(taken))
+
+    def test_engine_that_no_longer_answers(self, store: ConfigStore) -> None:
+        """A lock that cannot be renewed is another's soon, so the run may not go on."""
+        with taking(store) as taken:
+            store.before_list = lambda: Failure(503, "gone")
+
+            assert comes_true(lambda: refuses(taken))
+
+    def test_one_renewal_that_fails_is_made_up_for(self, store: ConfigStore) -> None:
+        """A moment without an answer is not the loss of the lock."""
+        with taking(store) as taken:
+            failures = [Failure(503, "busy")]
+            (identifier,) = store.held
+            store.before_list = lambda: failures.pop() if failures else None
+            first = store.held[identifier]["Version"]["Index"]
+
+            assert comes_true(lambda: not failures)
+            assert comes_true(lambda: store.held[identifier]["Version"]["Index"] > first + 1)
+            taken.proceed()

@@ -1,0 +1,578 @@
+"""A walk through a step, cell by cell, as its notebook does it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import IPython.display
+import pytest
+from fakes import TOP, ConfigStore, FakeFleet, converged, declared, parameters, swarm
+
+from runbook import notebook
+from runbook.changes import Change, Check
+from runbook.connection import Fleet
+from runbook.display import Shown
+from runbook.errors import BadInput, ChangeFailed, CheckFailed, Refused, RunbookError
+from runbook.events import MIME, emit
+from runbook.live import Live
+from runbook.notebook import Step, open_step
+from runbook.site import SiteFile
+from runbook.steps import CONVERGED, STEPS, Row, StepInfo, find
+
+ANSWERS = "it answers"
+ARTICLE = str(TOP / "parameters" / "article.yml")
+
+
+class Pretended(ModuleType):
+    """A step's module whose hosts are a list of what is not yet so.
+
+    Attributes:
+        missing: What a plan would change, by name.
+        made: What was changed, in order.
+        broken: Changes that fail, with the error.
+        answer: What its check sees.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("runbook.steps.pretended")
+        self.missing = ["a", "b"]
+        self.made: list[str] = []
+        self.broken: dict[str, RunbookError] = {}
+        self.answer = "yes"
+        self.stays = False
+
+    def observe(self, _live: Live) -> tuple[str, ...]:
+        """Return what is missing."""
+        return tuple(self.missing)
+
+    def rows(self, facts: tuple[str, ...]) -> list[Row]:
+        """Return one row for each."""
+        return [Row("docker01", name, "is", "missing") for name in facts]
+
+    def plan(self, _live: Live, facts: tuple[str, ...]) -> list[Change]:
+        """Return one change for each, each in a stage of its own."""
+        return [
+            Change("docker01", name, "create", "", "there", f"rm {name}", stage, self._make(name))
+            for stage, name in enumerate(facts)
+        ]
+
+    def _make(self, name: str) -> Callable[[Live], None]:
+        def make(_live: Live) -> None:
+            if name in self.broken:
+                raise self.broken[name]
+            self.made.append(name)
+            if not self.stays:
+                self.missing.remove(name)
+
+        return make
+
+    def verify(self, _live: Live) -> list[Check]:
+        """Return one check."""
+        return [Check(ANSWERS, "docker01", "yes", self.answer)]
+
+    def required_checks(self, _site: Any) -> tuple[str, ...]:
+        """Return its name and that of the second reading."""
+        return (CONVERGED, ANSWERS)
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    """A step that is only pretended."""
+    module = Pretended()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+@pytest.fixture
+def store() -> ConfigStore:
+    """The Swarm in which the lock is kept."""
+    return ConfigStore()
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a cell displayed besides its own value."""
+    shown: list[Any] = []
+    monkeypatch.setattr(IPython.display, "display", lambda value, **_: shown.append(value))
+    return shown
+
+
+@pytest.fixture
+def walk(
+    module: Pretended, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Step]:
+    """Open the pretended step: ``walk("apply")``, or up to its plan: ``walk("apply", 2)``."""
+    info = StepInfo("pretended", "99_pretended.ipynb", lambda _site: frozenset())
+    monkeypatch.setattr(notebook, "STEPS", (info,))
+
+    def begin(mode: str, cells: int = 2, site_file: SiteFile | None = None) -> Step:
+        step = stepping(info, mode, store, site_file or parameters("article"))
+        for cell in (step.observe, step.plan)[:cells]:
+            cell()
+        return step
+
+    return begin
+
+
+def stepping(
+    info: StepInfo, mode: str, store: ConfigStore, site_file: SiteFile, fleet: Any = None
+) -> Step:
+    """Return a step whose hosts are not there."""
+    step = Step(info, site_file, mode, cast(Fleet, fleet or FakeFleet()))
+    vars(step.live)["engine"] = store.client
+    return step
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch, shown: list[Any]) -> Callable[[], list[dict[str, Any]]]:
+    """The events that the runner was sent so far."""
+    monkeypatch.setenv("RUNBOOK_EVENTS", "1")
+    return lambda: [value[MIME] for value in shown if isinstance(value, dict)]
+
+
+class TestOpen:
+    """The first cell."""
+
+    @pytest.mark.parametrize("mode", ["Apply", "", "dry-run"])
+    def test_unknown_mode(self, mode: str) -> None:
+        """Only the two modes exist; nothing is guessed."""
+        with pytest.raises(BadInput, match="mode is") as caught:
+            open_step("traefik", ARTICLE, mode)
+        assert "plan, apply" in caught.value.todo
+
+    def test_unknown_step(self) -> None:
+        """The steps there are, are named."""
+        with pytest.raises(BadInput, match="no step 'trafik'") as caught:
+            open_step("trafik", ARTICLE, "plan")
+        assert "traefik, keepalived" in caught.value.todo
+
+    def test_site_that_is_not_valid(self, tmp_path: Path) -> None:
+        """What is wrong with the site is said, and nobody is contacted."""
+        path = tmp_path / "site.yml"
+        path.write_text("name: x\n")
+
+        with pytest.raises(BadInput):
+            open_step("traefik", str(path), "plan")
+
+    @pytest.mark.parametrize("folder", [".", "notebooks"])
+    def test_folder(self, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+        """A site is found from the top folder and from that of the notebooks."""
+        monkeypatch.chdir(TOP / folder)
+        site = open_step("traefik", "parameters/article.yml", "plan").site
+
+        assert site.caption.startswith("Site article: ")
+
+    def test_connections_are_kept(self) -> None:
+        """The next notebook in a kernel uses those of the last one; another site has its own."""
+        first = open_step("traefik", ARTICLE, "plan").live.fleet
+
+        assert open_step("keepalived", ARTICLE, "apply").live.fleet is first
+        other = open_step("keepalived", str(TOP / "parameters" / "production.yml"), "plan")
+        assert other.live.fleet is not first
+
+    def test_transcript(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """In a run the commands are kept in the record."""
+        monkeypatch.setenv("RUNBOOK_RECORD", str(tmp_path))
+        notebook._fleet.cache_clear()
+        fleet = open_step("traefik", ARTICLE, "plan").live.fleet
+        notebook._fleet.cache_clear()
+
+        assert fleet.transcript.path == tmp_path / "transcript.jsonl"
+
+
+class TestFind:
+    """Steps by name."""
+
+    def test_every_step(self) -> None:
+        """Each has a notebook, a module that offers what a step must, and known predecessors."""
+        names = [step.name for step in STEPS]
+
+        for step in STEPS:
+            assert find(step.name) is step
+            assert (TOP / "notebooks" / step.notebook).exists()
+            assert step.needs(parameters("production").site) <= set(names[: names.index(step.name)])
+            for offered in ("observe", "rows", "plan", "verify", "required_checks"):
+                assert callable(getattr(step.module, offered))
+
+    def test_health_check_needs_traefik(self) -> None:
+        """Where keepalived asks Traefik, Traefik comes first; otherwise they are independent."""
+        keepalived = find("keepalived")
+
+        assert keepalived.needs(parameters("production").site) == {"traefik"}
+        assert keepalived.needs(parameters("article").site) == {"preflight"}
+
+
+class TestObserveAndPlan:
+    """What is there and what will change."""
+
+    def test_tables(self, walk: Callable[..., Step]) -> None:
+        """Each cell ends on its table."""
+        step = walk("plan", 0)
+
+        assert step.observe().frame.values.tolist() == [
+            ["docker01", "a", "is", "missing"],
+            ["docker01", "b", "is", "missing"],
+        ]
+        assert step.plan().caption.startswith("Plan: 2 changes, digest ")
+
+    @pytest.mark.parametrize("name", ["preflight", "traefik", "keepalived", "shorewall"])
+    def test_plan_before_observation(self, name: str, store: ConfigStore) -> None:
+        """A cell that was left out is named; there is no traceback."""
+        step = stepping(find(name), "plan", store, parameters("article"))
+
+        with pytest.raises(BadInput, match="observed"):
+            step.plan()
+
+    def test_findings_before_observation(self, store: ConfigStore) -> None:
+        """So it is for the findings."""
+        step = stepping(find("preflight"), "plan", store, parameters("article"))
+
+        with pytest.raises(BadInput, match="observed"):
+            step.findings()
+
+    def test_apply_before_plan(self, walk: Callable[..., Step]) -> None:
+        """What was not shown is not applied."""
+        with pytest.raises(BadInput, match="nothing was planned yet"):
+            walk("apply", 1).apply()
+
+
+class TestPlanMode:
+    """Without permission to change anything."""
+
+    def test_applies_nothing(
+        self, walk: Callable[..., Step], module: Pretended, store: ConfigStore
+    ) -> None:
+        """No change is made and no lock is taken, and it is said."""
+        shown = walk("plan").apply()
+
+        assert shown.caption == "Not applied: the mode is plan."
+        assert module.made == []
+        assert store.requests == []
+
+    def test_proves_nothing(self, walk: Callable[..., Step], module: Pretended) -> None:
+        """A system that was not changed is not verified."""
+        module.answer = "no"
+
+        assert walk("plan").verify().caption == "Not verified: the mode is plan."
+
+
+class TestApply:
+    """Changes, made."""
+
+    def test_all(self, walk: Callable[..., Step], module: Pretended, store: ConfigStore) -> None:
+        """They are made in order, under the lock, which is given back."""
+        shown = walk("apply").apply()
+
+        assert shown.caption == "2 of 2 changes made"
+        assert module.made == ["a", "b"]
+        assert "POST /configs/create" in store.requests
+        assert store.held == {}
+
+    def test_nothing(
+        self, walk: Callable[..., Step], module: Pretended, store: ConfigStore
+    ) -> None:
+        """An empty plan takes no lock."""
+        module.missing.clear()
+
+        assert walk("apply").apply().caption == "0 changes to make."
+        assert store.requests == []
+
+    def test_site_that_moved(
+        self, walk: Callable[..., Step], module: Pretended, store: ConfigStore
+    ) -> None:
+        """A plan that is no longer true is refused with the difference; nothing is made."""
+        step = walk("apply")
+        module.missing.append("c")
+
+        with pytest.raises(Refused, match="has moved since the plan was shown") as caught:
+            step.apply()
+        assert "+docker01: create c: absent → there" in caught.value.message
+        assert module.made == []
+        assert store.held == {}
+
+    def test_risk_that_nobody_accepted(
+        self, walk: Callable[..., Step], module: Pretended, store: ConfigStore
+    ) -> None:
+        """A step that is run without the preflight refuses it, too."""
+        step = walk("apply", site_file=declared(accepted_risks=[]))
+
+        with pytest.raises(Refused, match="without a password"):
+            step.apply()
+        assert (module.made, store.requests) == ([], [])
+
+    def test_failure(
+        self, walk: Callable[..., Step], module: Pretended, store: ConfigStore, shown: list[Any]
+    ) -> None:
+        """The table is shown, the rest is not tried, and the lock is given back."""
+        module.missing.append("c")
+        module.broken["b"] = RunbookError("disk full", host="docker01")
+
+        with pytest.raises(ChangeFailed, match=r"create b.*disk full") as caught:
+            walk("apply").apply()
+        assert "1 further changes were not tried" in caught.value.todo
+        assert [table.caption for table in shown] == ["1 of 3 changes made"]
+        assert module.made == ["a"]
+        assert store.held == {}
+
+    def test_refusal_before_any_change(self, walk: Callable[..., Step], module: Pretended) -> None:
+        """Where nothing was changed the error says that, by its kind."""
+        module.broken["a"] = Refused("sudo wants a password", host="docker01")
+
+        with pytest.raises(Refused, match="sudo wants a password"):
+            walk("apply").apply()
+
+    def test_refusal_after_a_change(self, walk: Callable[..., Step], module: Pretended) -> None:
+        """Where something was changed already, it is a failed change."""
+        module.broken["b"] = Refused("sudo wants a password", host="docker01")
+
+        with pytest.raises(ChangeFailed):
+            walk("apply").apply()
+
+
+def checks_of(shown: Shown) -> dict[str, str]:
+    """Return what each check of a table saw."""
+    return {row["check"]: row["seen"] for row in shown.frame.to_dict("records")}
+
+
+class TestVerify:
+    """The proof."""
+
+    def test_after_an_apply(self, walk: Callable[..., Step]) -> None:
+        """The step's own checks and the second reading hold."""
+        step = walk("apply")
+        step.apply()
+        shown = step.verify()
+
+        assert checks_of(shown) == {ANSWERS: "yes", CONVERGED: "0 changes"}
+        assert shown.caption.startswith("Verified: 2 of 2 checks passed.")
+
+    def test_check_that_fails(
+        self, walk: Callable[..., Step], module: Pretended, shown: list[Any]
+    ) -> None:
+        """The table with what was seen is shown, then the notebook stops."""
+        module.answer = "no"
+        step = walk("apply")
+        step.apply()
+
+        with pytest.raises(CheckFailed, match="it answers: expected 'yes', seen 'no'"):
+            step.verify()
+        assert [checks_of(table)[ANSWERS] for table in shown] == ["no"]
+
+    def test_change_without_effect(self, walk: Callable[..., Step], module: Pretended) -> None:
+        """What a second reading still finds was not changed, whatever the commands said."""
+        module.stays = True
+        step = walk("apply")
+        step.apply()
+
+        with pytest.raises(CheckFailed, match="seen 'docker01: create a: absent → there"):
+            step.verify()
+
+    def test_plan_that_was_not_applied(self, walk: Callable[..., Step]) -> None:
+        """A verification that skips the apply cell does not prove the plan done."""
+        with pytest.raises(CheckFailed, match=CONVERGED):
+            walk("apply").verify()
+
+    def test_nothing_to_change(self, walk: Callable[..., Step], module: Pretended) -> None:
+        """An empty plan of this very notebook is the second reading."""
+        module.missing.clear()
+        step = walk("apply")
+        step.apply()
+        module.missing.append("later")
+
+        assert checks_of(step.verify())[CONVERGED] == "0 changes"
+
+    def test_checks_are_those_required(self, walk: Callable[..., Step], module: Pretended) -> None:
+        """The runner's list and the evidence are the same names."""
+        step = walk("apply")
+        step.apply()
+
+        assert set(checks_of(step.verify())) == set(module.required_checks(None))
+
+
+@pytest.fixture
+def preflight(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Step]:
+    """Open the preflight of the lab as recorded: ``preflight("plan", docker02={...})``."""
+    store = ConfigStore(swarm())
+    monkeypatch.setattr("runbook.swarm.engine", lambda _connection: store.client)
+
+    def begin(mode: str, **texts: dict[str, str]) -> Step:
+        fleet = FakeFleet(converged(**texts))
+        return stepping(find("preflight"), mode, store, parameters("lab"), fleet)
+
+    return begin
+
+
+class TestPreflight:
+    """The step that proves while it only plans."""
+
+    @pytest.mark.parametrize("mode", ["plan", "apply"])
+    def test_fit(self, preflight: Callable[..., Step], mode: str) -> None:
+        """In either mode it plans nothing, applies nothing and ends with its verdict."""
+        step = preflight(mode)
+        step.observe()
+
+        assert "0 blocking" in step.findings().caption
+        assert "0 changes" in step.plan().caption
+        step.apply()
+        assert step.verify().caption.startswith("Verified: 1 of 1 checks passed. Next: 10_network")
+
+    def test_unfit(self, preflight: Callable[..., Step], shown: list[Any]) -> None:
+        """A blocking finding refuses the run; what to do is in the message."""
+        step = preflight("plan", docker02={"route": ""})
+        step.observe()
+        step.plan()
+
+        with pytest.raises(Refused, match="docker02: the default route is via nothing") as caught:
+            step.verify()
+        assert "make 10.0.0.1 the default gateway of docker02" in caught.value.todo
+        assert len(shown) == 1
+
+
+class TestEvents:
+    """What the runner is told."""
+
+    def test_without_a_runner(
+        self, walk: Callable[..., Step], shown: list[Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A notebook that a person runs holds tables only."""
+        for value in (None, "", "0", "true"):
+            monkeypatch.delenv("RUNBOOK_EVENTS", raising=False)
+            if value is not None:
+                monkeypatch.setenv("RUNBOOK_EVENTS", value)
+            step = walk("apply")
+            step.apply()
+            step.verify()
+
+        assert shown == []
+
+    def test_of_a_run(
+        self, walk: Callable[..., Step], events: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        """Plan, outcomes, checks and verdict, in that order, each of this step."""
+        step = walk("apply")
+        step.apply()
+        step.verify()
+
+        assert [event["event"] for event in events()] == [
+            "plan",
+            "outcome",
+            "outcome",
+            "check",
+            "check",
+            "verdict",
+        ]
+        assert {event["step"] for event in events()} == {"pretended"}
+
+    def test_content(
+        self, walk: Callable[..., Step], events: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        """Each carries the fields that the record keeps, as plain JSON."""
+        step = walk("apply")
+        step.apply()
+        step.verify()
+        told = {event["event"]: event for event in events()}
+
+        assert json.loads(json.dumps(told)) == told
+        assert len(told["plan"]["digest"]) == 64
+        assert set(told["plan"]["changes"][0]) == {
+            "host", "resource", "action", "summary", "before", "after", "diff", "undo",
+        }  # fmt: skip
+        outcome = told["outcome"] | {"duration_ms": 0}
+        assert outcome == {
+            "event": "outcome",
+            "step": "pretended",
+            "host": "docker01",
+            "resource": "b",
+            "action": "create",
+            "outcome": "done",
+            "duration_ms": 0,
+            "message": "",
+        }
+        assert told["check"]["name"] == CONVERGED
+        assert told["verdict"] == {
+            "event": "verdict",
+            "step": "pretended",
+            "mode": "apply",
+            "changes": 2,
+            "checks_passed": 2,
+            "checks_failed": 0,
+        }
+
+    def test_of_a_failure(
+        self,
+        walk: Callable[..., Step],
+        module: Pretended,
+        events: Callable[[], list[dict[str, Any]]],
+    ) -> None:
+        """The change that failed and the error that stops the notebook are told."""
+        module.broken["a"] = ChangeFailed("disk full", host="docker01")
+        with pytest.raises(ChangeFailed):
+            walk("apply").apply()
+        _, outcome, error = events()
+
+        assert (outcome["outcome"], outcome["message"]) == ("failed", "docker01: disk full")
+        assert (error["event"], error["kind"], error["exit_code"]) == ("error", "ChangeFailed", 1)
+        assert "disk full" in error["message"]
+
+    def test_of_a_failed_check(
+        self,
+        walk: Callable[..., Step],
+        module: Pretended,
+        events: Callable[[], list[dict[str, Any]]],
+    ) -> None:
+        """The verdict counts it before the error comes."""
+        module.missing.clear()
+        module.answer = "no"
+        with pytest.raises(CheckFailed):
+            walk("apply").verify()
+        told = {event["event"]: event for event in events()}
+
+        assert (told["verdict"]["checks_passed"], told["verdict"]["checks_failed"]) == (1, 1)
+        assert told["error"]["kind"] == "CheckFailed"
+
+    def test_of_bad_input(self, events: Callable[[], list[dict[str, Any]]]) -> None:
+        """An error of the first cell is told as well."""
+        with pytest.raises(BadInput):
+            open_step("traefik", ARTICLE, "destroy")
+
+        assert [(event["event"], event["exit_code"]) for event in events()] == [("error", 2)]
+
+    def test_of_the_plan_mode(
+        self, walk: Callable[..., Step], events: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        """The verdict has the count of changes and no checks."""
+        step = walk("plan")
+        step.apply()
+        step.verify()
+
+        assert events()[-1] == {
+            "event": "verdict",
+            "step": "pretended",
+            "mode": "plan",
+            "changes": 2,
+        }
+
+    def test_findings(
+        self, preflight: Callable[..., Step], events: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        """The preflight tells each finding, and each host that it has read."""
+        preflight("plan").observe()
+        kinds = [event["event"] for event in events()]
+        levels = {event["level"] for event in events() if event["event"] == "finding"}
+
+        assert kinds.count("progress") == len(parameters("lab").site.hosts)
+        assert levels == {"warning", "fine"}
+
+    def test_mime(self, events: Callable[[], list[dict[str, Any]]]) -> None:
+        """One event is one message of the type that the runner takes out."""
+        emit("progress", "x", host=None, message="waiting")
+
+        assert MIME == "application/vnd.runbook.event+json"
+        assert events() == [
+            {"event": "progress", "step": "x", "host": None, "message": "waiting"}
+        ]  # fmt: skip

@@ -1,0 +1,352 @@
+"""Files: what is planned for them, what of somebody else's is kept, and how they are replaced."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from fakes import Command, FakeFleet, done, live, local, parameters, recorded
+
+from runbook.changes import Change
+from runbook.connection import CommandFailed
+from runbook.errors import Refused, RunbookError
+from runbook.live import Live
+from runbook.resources.file import (
+    BEGIN,
+    END,
+    File,
+    FileFacts,
+    is_ours,
+    outside_block,
+    with_block,
+)
+
+OURS = "# Managed by runbook: test\n"
+RULES = File("gateway", "/etc/shorewall/rules", "ours\n", block=True)
+RECIPE = File("docker01", "~/traefik/traefik.yml", f"{OURS}new\n")
+BLOCK = f"{BEGIN}\nours\n{END}\n"
+OLD_BLOCK = f"{BEGIN}\nold\nold too\n{END}\n"
+
+
+def block_of(content: str) -> str:
+    """Return the content that a file with this content must have."""
+    return RULES.declared(content)
+
+
+class TestBlock:
+    """A marked block in a file of somebody else's."""
+
+    @pytest.mark.parametrize(
+        ("present", "wanted"),
+        [
+            pytest.param(None, BLOCK, id="absent"),
+            pytest.param("", BLOCK, id="empty"),
+            pytest.param("a\nb\n", f"a\nb\n{BLOCK}", id="at the end"),
+            pytest.param("a", f"a\n{BLOCK}", id="no final newline"),
+            pytest.param("a\r\nb\r\n", f"a\r\nb\r\n{BLOCK}", id="CRLF"),
+            pytest.param("\n\n  a\t\n\n", f"\n\n  a\t\n\n{BLOCK}", id="white space"),
+            pytest.param("\udcff\n", f"\udcff\n{BLOCK}", id="not UTF-8"),
+            pytest.param(f"a\n{OLD_BLOCK}b\n", f"a\n{BLOCK}b\n", id="in the middle"),
+            pytest.param(f"{OLD_BLOCK}b", f"{BLOCK}b", id="at the beginning"),
+            pytest.param(f"a\r\n{OLD_BLOCK}b\r\n", f"a\r\n{BLOCK}b\r\n", id="within CRLF"),
+            pytest.param(OLD_BLOCK[:-1], BLOCK, id="end without newline"),
+            pytest.param(f"a\n{BLOCK}b", f"a\n{BLOCK}b", id="equal"),
+        ],
+    )
+    def test_keeps_every_foreign_byte(self, present: str | None, wanted: str) -> None:
+        """Whatever is outside the block stays as it is, in its place."""
+        assert wanted == RULES.declared(present)
+
+    @pytest.mark.parametrize(
+        "present",
+        [
+            pytest.param(f"# {BEGIN}\nforeign\n# {END}\nb\n", id="commented out"),
+            pytest.param(f"{END}\nforeign\n{OLD_BLOCK}b\n", id="an end before"),
+            pytest.param(f"x {BEGIN}\nforeign\n{OLD_BLOCK}b\n", id="a beginning within a line"),
+            pytest.param(
+                f"{BEGIN} of another kind\nforeign\n{OLD_BLOCK}b\n", id="longer beginning"
+            ),
+            pytest.param(f"{OLD_BLOCK}foreign\n{END}\nb\n", id="an end after"),
+        ],
+    )
+    def test_what_only_looks_like_a_marker_is_foreign(self, present: str) -> None:
+        """A marker is a whole line; text that has one within it is somebody else's."""
+        kept = present.replace(OLD_BLOCK, "")
+        merged = block_of(present)
+
+        assert kept == merged.replace(BLOCK, "")
+        assert merged.count(BLOCK) == 1
+
+    @pytest.mark.parametrize(
+        "present",
+        [
+            pytest.param(f"a\n{BEGIN}\nours\nforeign\n", id="no end"),
+            pytest.param(f"{END}\n{BEGIN}\nours\nforeign\n", id="the end comes first"),
+            pytest.param(f"{BEGIN}\nours\n{END} \nforeign\n", id="a blank after the end"),
+            pytest.param(f"{BEGIN}\nours\n{END}of it\nforeign\n", id="a longer end"),
+        ],
+    )
+    def test_without_its_end_is_refused(self, present: str) -> None:
+        """Where the block ends cannot be told, so nothing is written; the way out is said."""
+        with pytest.raises(Refused, match="a beginning and no end") as caught:
+            block_of(present)
+
+        assert caught.value.host == "gateway"
+        assert END in caught.value.todo
+
+    @pytest.mark.parametrize(
+        ("present", "wanted"),
+        [
+            (f"a\r\n{BEGIN}\r\nold\r\n{END}\r\nb\r\n", f"a\r\n{BLOCK}b\r\n"),
+            (f"a\n{BEGIN}\r\nold\n{END}\nb\n", f"a\n{BLOCK}b\n"),
+        ],
+    )
+    def test_with_changed_line_ends_is_ours(self, present: str, wanted: str) -> None:
+        """A block whose line ends an editor changed is replaced; there is never a second one."""
+        assert wanted == block_of(present)
+
+    @pytest.mark.parametrize("kept", ["", "a\n", "a", "a\nb\n", "a\r\n"])
+    def test_empty_block_is_removed(self, kept: str) -> None:
+        """With nothing to say there is no block, and what was there before is there again."""
+        whole = with_block(kept, "ours\n")
+
+        assert kept == with_block(whole, "").removesuffix("" if kept.endswith("\n") else "\n")
+        assert with_block(kept, "") == kept
+
+    def test_merging_twice_is_merging_once(self) -> None:
+        """A second run finds what the first one wrote."""
+        once = block_of("a\nb")
+
+        assert once == block_of(once)
+
+    def test_outside(self) -> None:
+        """What is somebody else's can be looked at alone."""
+        assert outside_block(f"a\n{OLD_BLOCK}b\n") == "a\nb\n"
+
+
+class TestFourCases:
+    """Absent, different, equal, unreadable."""
+
+    def test_absent(self) -> None:
+        """A file that is not there is created, and removed to undo that."""
+        facts = RECIPE.read(recorded("traefik-absent")["recipe"])
+        (change,) = RECIPE.plan(facts, 3)
+
+        assert facts == FileFacts(None)
+        assert done([change]) == [(3, "docker01", "create", "file ~/traefik/traefik.yml")]
+        assert (change.before, change.after) == ("", RECIPE.content)
+        assert change.undo == "rm ~/traefik/traefik.yml"
+
+    @pytest.mark.parametrize(
+        ("file", "present", "backup"),
+        [
+            (RECIPE, f"{OURS}old\n", "~/.local/state/runbook/backups/traefik.yml.*"),
+            (RULES, "foreign\n", "/var/backups/runbook/rules.*"),
+        ],
+    )
+    def test_different(self, file: File, present: str, backup: str) -> None:
+        """Another content is updated, and the backup that undoes it is named."""
+        (change,) = file.plan(FileFacts(present, "0644", "root:root"), 0)
+
+        assert change.action == "update"
+        assert (change.before, change.after) == (present, file.declared(present))
+        assert backup in change.undo
+
+    @pytest.mark.parametrize(
+        ("file", "facts"),
+        [
+            (RECIPE, FileFacts(RECIPE.content, "0644", "gerard:gerard")),
+            (RULES, FileFacts(f"a\n{BLOCK}", "0644", "root:root")),
+            (RULES, FileFacts(f"a\n{BLOCK}", "0600", "bin:adm")),
+        ],
+    )
+    def test_equal(self, file: File, facts: FileFacts) -> None:
+        """Nothing is planned; permissions of somebody else's file are somebody else's too."""
+        assert file.plan(facts, 0) == []
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "stat: cannot statx 'traefik/traefik.yml': Permission denied\n",
+            "0600 root:root\nbase64: traefik/traefik.yml: Permission denied\n",
+            "0755 root:root\nbase64: read error: Is a directory\n",
+            "",
+        ],
+    )
+    def test_unreadable(self, text: str) -> None:
+        """What cannot be read is an error with what came back, never taken for another content."""
+        with pytest.raises(Refused, match="cannot be read") as caught:
+            RECIPE.read(text)
+        assert caught.value.host == "docker01"
+
+    def test_recorded_content(self) -> None:
+        """Permissions, owner and content are those of the file."""
+        seen = RULES.read(recorded("shorewall-gateway")["file"])
+
+        assert (seen.mode, seen.owner) == ("0644", "root:root")
+        assert "DNAT net loc:10.0.0.2:80 tcp 80\n" in (seen.content or "")
+
+
+class TestWholeFile:
+    """A file that is ours from the first to the last line."""
+
+    def test_of_somebody_else_is_refused(self) -> None:
+        """It is not replaced, and the line that hands it over is named."""
+        with pytest.raises(Refused, match="not written by the runbook") as caught:
+            RECIPE.plan(FileFacts("version: '3'\n", "0644", "gerard:gerard"), 0)
+
+        assert caught.value.host == "docker01"
+        assert repr(OURS.strip()) in caught.value.todo
+
+    def test_that_was_handed_over_is_replaced(self) -> None:
+        """With that first line it counts as ours."""
+        assert is_ours(OURS)
+        assert len(RECIPE.plan(FileFacts(f"{OURS}version: '3'\n", "0644", "a:a"), 0)) == 1
+
+    def test_may_be_replaced_where_the_site_says_so(self) -> None:
+        """``replace_unmanaged`` takes a whole file over, and a block loses what was around it."""
+        foreign = FileFacts("foreign\n", "0644", "root:root")
+        whole = File("docker01", "/etc/f", "ours\n", replace_unmanaged=True)
+        block = File("docker01", "/etc/f", "ours\n", block=True, replace_unmanaged=True)
+
+        assert [c.after for c in (*whole.plan(foreign, 0), *block.plan(foreign, 0))] == [
+            "ours\n",
+            BLOCK,
+        ]
+
+    @pytest.mark.parametrize(
+        ("mode", "owner", "before"),
+        [("0600", "root:root", "0600 root:root"), ("0644", "gerard:adm", "0644 gerard:adm")],
+    )
+    def test_permissions_and_owner(self, mode: str, owner: str, before: str) -> None:
+        """A file with the right content and other permissions is a change of these alone."""
+        file = File("docker01", "/etc/f", OURS)
+        (change,) = file.plan(FileFacts(OURS, mode, owner), 0)
+
+        assert (change.before, change.after) == (before, "0644 root:root")
+
+    def test_owner_at_home_is_the_operator(self) -> None:
+        """A file below the home belongs to whoever logs in, and that is as it should be."""
+        assert RECIPE.plan(FileFacts(RECIPE.content, "0644", "anybody:users"), 0) == []
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The operator's home, and every host's."""
+    return tmp_path
+
+
+@pytest.fixture
+def site(home: Path) -> Live:
+    """A site whose hosts all are this machine."""
+    return live(parameters("article"), local(home))
+
+
+def change_of(file: File, site: Live) -> Change:
+    """Return the one change that a file needs after it was really read."""
+    text = site.gather({file.host: {"file": file.probe}}, sudo=False)[file.host]["file"]
+    (change,) = file.plan(file.read(text), 0)
+    return change
+
+
+class TestInstall:
+    """The change itself, made by a real shell in a folder of this machine."""
+
+    def test_new_file(self, home: Path, site: Live) -> None:
+        """Folder and file are made, with the declared permissions and nothing else beside it."""
+        change_of(RECIPE, site).make(site)
+        written = home / "traefik" / "traefik.yml"
+
+        assert written.read_text() == RECIPE.content
+        assert written.stat().st_mode & 0o7777 == 0o644
+        assert [path.name for path in written.parent.iterdir()] == ["traefik.yml"]
+
+    def test_second_reading_plans_nothing(self, site: Live) -> None:
+        """What was written is what is declared."""
+        change_of(RECIPE, site).make(site)
+
+        with pytest.raises(ValueError, match="not enough values"):
+            change_of(RECIPE, site)
+
+    def test_keeps_the_old_file(self, home: Path, site: Live) -> None:
+        """The replaced content is in the backup folder, under a UTC time."""
+        (home / "traefik").mkdir()
+        (home / "traefik" / "traefik.yml").write_text(f"{OURS}old\n")
+        change_of(RECIPE, site).make(site)
+        (backup,) = (home / ".local/state/runbook/backups").iterdir()
+
+        assert backup.read_text() == f"{OURS}old\n"
+        assert backup.name.startswith("traefik.yml.2")
+        assert backup.name.endswith("Z")
+
+    def test_replaces_it_at_one_moment(self, home: Path, site: Live) -> None:
+        """Whoever has the old file open reads it to its end: the new one is another inode."""
+        path = home / "traefik" / "traefik.yml"
+        path.parent.mkdir()
+        path.write_text(f"{OURS}old\n")
+        with path.open() as reader:
+            change_of(RECIPE, site).make(site)
+
+            assert reader.read() == f"{OURS}old\n"
+            assert os.fstat(reader.fileno()).st_ino != path.stat().st_ino
+
+    def test_every_byte_travels(self, home: Path, site: Live) -> None:
+        """Line ends, quotes, and bytes that are no UTF-8 arrive as they were read."""
+        path = home / "f"
+        path.write_bytes(b"\xff'\"$(id)\\\r\nno newline")
+        change_of(File("docker01", "~/f", "ours\n", block=True), site).make(site)
+
+        assert path.read_bytes() == b"\xff'\"$(id)\\\r\nno newline\n" + BLOCK.encode()
+
+    def test_path_is_one_word(self, home: Path, site: Live) -> None:
+        """A folder may have blanks and quotes in its name."""
+        change_of(File("docker01", "~/it's a $f/x y", OURS), site).make(site)
+
+        assert (home / "it's a $f" / "x y").read_text() == OURS
+
+    def test_its_own_check_is_asked_first(self, home: Path, site: Live) -> None:
+        """A content that the file's program refuses never reaches the path."""
+        check = 'grep -q wanted "$1" || { echo line 1: not wanted; exit 1; }'
+        file = File("docker01", "~/f", "bad\n", block=True, check=check)
+        (home / "f").write_text("foreign\n")
+
+        with pytest.raises(CommandFailed, match="its own check says: line 1: not wanted"):
+            change_of(file, site).make(site)
+        assert (home / "f").read_text() == "foreign\n"
+        assert [path.name for path in home.iterdir()] == ["f"]
+
+    def test_check_that_agrees(self, home: Path, site: Live) -> None:
+        """The check is given the new content, complete."""
+        file = File("docker01", "~/f", "wanted\n", block=True, check='grep -q wanted "$1"')
+        change_of(file, site).make(site)
+
+        assert (home / "f").read_text() == f"{BEGIN}\nwanted\n{END}\n"
+
+    def test_as_root_outside_the_home(self) -> None:
+        """A system file is written by root, for root, with a backup of root's."""
+        fleet = FakeFleet()
+        (change,) = RULES.plan(FileFacts(None), 0)
+        change.make(live(parameters("article"), fleet))
+        (command,) = fleet.commands
+
+        assert (command.host, command.sudo) == ("gateway", True)
+        assert command.argv[4:] == (
+            "/etc/shorewall/rules",
+            "0644",
+            "root:root",
+            "/var/backups/runbook",
+            "",
+        )
+
+    def test_failure_names_the_host(self) -> None:
+        """A full disk is an error of that host, with what was said."""
+
+        def full(command: Command) -> subprocess.CompletedProcess[str]:
+            return subprocess.CompletedProcess(command.argv, 1, "", "No space left on device")
+
+        (change,) = RULES.plan(FileFacts(None), 0)
+        with pytest.raises(RunbookError, match="No space left") as caught:
+            change.make(live(parameters("article"), full))
+        assert caught.value.host == "gateway"

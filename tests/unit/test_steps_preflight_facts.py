@@ -1,0 +1,527 @@
+"""What the preflight reads: from the recorded output of the programs to facts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import (
+    Command,
+    Failure,
+    FakeEngine,
+    FakeFleet,
+    Keeping,
+    converged,
+    live,
+    local,
+    parameters,
+    recorded,
+    recorded_json,
+    swarm,
+)
+
+from runbook.changes import blocking
+from runbook.errors import Refused
+from runbook.live import Live
+from runbook.steps import preflight
+from runbook.steps.preflight.facts import (
+    Advert,
+    EngineFacts,
+    GatewayFacts,
+    HostFacts,
+    LanFacts,
+    Node,
+    lan_facts,
+    observe_hosts,
+    observe_swarm,
+)
+
+HOSTS = ("docker01", "docker02", "docker03", "docker04", "docker05", "docker06", "gateway")
+
+
+def lab(engine: dict[str, Any] | None = None, **texts: dict[str, str]) -> Live:
+    """Return the lab's site as recorded, with other texts of some hosts."""
+    return live(parameters("lab"), converged(**texts), swarm() | (engine or {}))
+
+
+def seen(host: str, **texts: str) -> HostFacts:
+    """Return the facts of one recorded host, some texts of which are others."""
+    return observe_hosts(lab(**{host: texts}))[host]
+
+
+class TestHost:
+    """One host."""
+
+    def test_manager(self) -> None:
+        """Name, system, clock, addresses, route, ports and engine of the first manager."""
+        facts = seen("docker01")
+
+        assert (facts.hostname, facts.system) == ("docker01", "Debian GNU/Linux 12 (bookworm)")
+        assert facts.apt is True
+        assert facts.clock_offset_s == pytest.approx(0.27, abs=0.01)
+        assert facts.addresses["10.0.0.11"] == "enp0s3"
+        assert facts.addresses["10.0.0.2"] == "enp0s3"
+        assert "02:42:0a:00:00:0b" in facts.macs
+        assert "00:00:00:00:00:00" not in facts.macs
+        assert facts.default_via == "10.0.0.1"
+        assert facts.engine == EngineFacts("20.10.24+dfsg1", "1.41", "1.12", "active")
+        assert facts.gateway is None
+
+    def test_worker(self) -> None:
+        """A worker has an engine; its ports and the LAN are not asked for."""
+        facts = seen("docker04")
+
+        assert facts.engine is not None
+        assert (facts.listeners, facts.lan, facts.gateway) == ({}, None, None)
+
+    def test_lan_is_heard_by_the_first_manager_only(self) -> None:
+        """One listener is enough."""
+        facts = observe_hosts(lab())
+
+        assert [host for host, found in facts.items() if found.lan is not None] == ["docker01"]
+
+    @pytest.mark.parametrize(
+        ("route", "via"),
+        [
+            ("default via 10.0.0.1 dev enp0s3 \n", "10.0.0.1"),
+            ("default via 10.0.0.254 dev eth1 proto dhcp src 10.0.0.11 metric 100\n", "10.0.0.254"),
+            ("default dev ppp0 scope link\n", ""),
+            ("", ""),
+        ],
+    )
+    def test_default_route(self, route: str, via: str) -> None:
+        """The next hop, where there is one."""
+        assert via == seen("docker02", route=route).default_via
+
+    def test_clock_that_is_behind(self) -> None:
+        """The offset has a sign."""
+        assert seen("docker02", clock="1795438730.0\n").clock_offset_s == -60
+
+    def test_one_command_a_host(self) -> None:
+        """Every host is asked once, as root; managers and workers come first."""
+        fleet = FakeFleet(lab().fleet.answer)  # type: ignore[attr-defined]
+        observe_hosts(live(parameters("lab"), fleet))
+
+        assert [(c.host, c.sudo) for c in fleet.commands] == [(host, True) for host in HOSTS]
+
+    def test_without_apt(self) -> None:
+        """A host that has no apt-get says nothing to ``command -v``."""
+        assert seen("docker02", apt="").apt is False
+
+
+class TestListeners:
+    """Who listens on which port."""
+
+    def test_recorded(self) -> None:
+        """A published port is its service's, others are their programs'."""
+        ports = seen("docker01").listeners
+
+        assert ports[80] == ports[8080] == "service traefik_traefik"
+        assert ports[22] == "sshd"
+        assert ports[2377] == "dockerd"
+
+    def test_without_userland_proxy(self) -> None:
+        """A published port without a socket is found all the same."""
+        sockets = "".join(
+            line for line in recorded("preflight-docker01")["sockets"].splitlines(keepends=True)
+            if "docker-proxy" not in line
+        )  # fmt: skip
+
+        assert seen("docker01", sockets=sockets).listeners[80] == "service traefik_traefik"
+
+    @pytest.mark.parametrize(
+        ("line", "port", "program"),
+        [
+            ('LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:(("nginx",pid=1,fd=6))', 80, "nginx"),
+            ('LISTEN 0 511 [::]:80 [::]:* users:(("apache2",pid=1,fd=6))', 80, "apache2"),
+            ('LISTEN 0 511 *:443 *:* users:(("caddy",pid=1,fd=6))', 443, "caddy"),
+            ("LISTEN 0 64 0.0.0.0:2049 0.0.0.0:*", 2049, "a program"),
+        ],
+    )
+    def test_program(self, line: str, port: int, program: str) -> None:
+        """The name of the process, or that there is one: the kernel's own sockets have none."""
+        facts = seen("docker01", sockets=f"{line}\n", containers="[]")
+
+        assert {port: program} == facts.listeners
+
+    def test_container_of_nobody(self) -> None:
+        """A container outside the Swarm is said to be one."""
+        containers = '[{"Labels": {}, "Ports": [{"PublicPort": 80}, {"PrivatePort": 81}]}]'
+
+        assert seen("docker01", sockets="", containers=containers).listeners == {80: "a container"}
+
+
+class TestEngine:
+    """The engine of one host."""
+
+    def test_that_does_not_answer(self) -> None:
+        """What curl said is the error, and there are no other facts."""
+        missing = recorded("missing")
+        engine = seen("docker02", version=missing["version"], info=missing["info"]).engine
+
+        assert engine is not None
+        assert "Couldn't connect to server" in engine.error
+        assert engine.version == ""
+
+    @pytest.mark.parametrize("info", ["", '{"message": "the engine is restarting"}\n'])
+    def test_that_answers_half(self, info: str) -> None:
+        """An engine that answers one question and not the other does not answer."""
+        engine = seen("docker02", info=info).engine
+
+        assert engine is not None
+        assert engine.error != ""
+
+
+class TestLan:
+    """Adverts and the VIP, as the first manager hears them."""
+
+    def test_of_the_master(self) -> None:
+        """It hears its own adverts, and nobody else answers for the VIP."""
+        heard = lan_facts(recorded("preflight-docker01")["lan"])
+
+        assert heard == LanFacts((Advert(IPv4Address("10.0.0.11"), 51),), ())
+
+    def test_of_a_backup(self) -> None:
+        """It hears the master's adverts, each once, and the master answers for the VIP."""
+        heard = lan_facts(recorded("lan")["backup"])
+
+        assert heard == LanFacts(
+            (Advert(IPv4Address("10.0.0.11"), 51),), ("02:42:0a:00:00:0b",)
+        )  # fmt: skip
+
+    def test_without_arping(self) -> None:
+        """That nobody was asked is not that nobody answered."""
+        heard = lan_facts(recorded("lan")["no_arping"])
+
+        assert heard.vip_macs is None
+        assert heard.adverts is not None
+
+    def test_without_tcpdump(self) -> None:
+        """That nobody listened is not that nobody sent."""
+        heard = lan_facts(recorded("lan")["no_tcpdump"])
+
+        assert heard.adverts is None
+        assert heard.vip_macs is not None
+
+    def test_silence(self) -> None:
+        """Both tools ran and there was nothing: that is known."""
+        text = "ARPING 10.0.0.2 from 10.0.0.11 enp0s3\nlistening on enp0s3, link-type EN10MB\n"
+
+        assert lan_facts(text) == LanFacts((), ())
+
+    @pytest.mark.parametrize(
+        ("line", "advert"),
+        [
+            (
+                "12:59:52.2 IP 10.0.0.11 > 224.0.0.18: VRRPv2, Advertisement, vrid 51, prio 3",
+                Advert(IPv4Address("10.0.0.11"), 51),
+            ),
+            (
+                "12:59:52.2 IP 10.0.0.9 > 224.0.0.18: VRRPv3, Advertisement, vrid 87, prio 200,"
+                " intvl 20cs, length 12",
+                Advert(IPv4Address("10.0.0.9"), 87),
+            ),
+            (
+                "12:59:52.2 IP 10.0.0.9 > 10.0.0.8: VRRPv2, Advertisement, vrid 7, prio 1",
+                Advert(IPv4Address("10.0.0.9"), 7),
+            ),
+        ],
+        ids=["version 2", "version 3", "unicast"],
+    )
+    def test_advert(self, line: str, advert: Advert) -> None:
+        """Sender and VRID, in either version of VRRP and to any destination."""
+        assert lan_facts(f"listening on x\n{line}\n").adverts == (advert,)
+
+
+class TestGateway:
+    """Shorewall and forwarding."""
+
+    def test_recorded(self) -> None:
+        """Version, zones, state, forwarding and the way in of the lab's gateway."""
+        assert seen("gateway").gateway == GatewayFacts(
+            version="5.2.8",
+            zones=("fw", "net", "loc"),
+            started=True,
+            forwarding="On",
+            ip_forward=True,
+            stopped_rules=True,
+        )
+
+    @pytest.mark.parametrize(
+        ("zones", "names"),
+        [
+            ("#ZONE TYPE\nfw firewall\nnet ipv4 # the outside\n\n", ("fw", "net")),
+            ("loc:net ipv4\n", ("loc",)),
+            ("", ()),
+        ],
+        ids=["comments", "parent", "empty"],
+    )
+    def test_zones(self, zones: str, names: tuple[str, ...]) -> None:
+        """Only declared zones count; a zone's parent is not its name."""
+        facts = seen("gateway", zones=zones).gateway
+
+        assert facts is not None
+        assert names == facts.zones
+
+    @pytest.mark.parametrize("text", ["", "no\n"])
+    def test_not_started(self, text: str) -> None:
+        """Anything but the word is not started."""
+        facts = seen("gateway", started=text).gateway
+
+        assert facts is not None
+        assert facts.started is False
+
+
+@pytest.fixture
+def shorewall(tmp_path: Path) -> Path:
+    """An /etc/shorewall without any file."""
+    return tmp_path
+
+
+def read_here(folder: Path) -> GatewayFacts:
+    """Return the gateway's facts where its snippets are really run, on the files of a folder."""
+    recordings, here = lab().fleet.answer, local(folder)  # type: ignore[attr-defined]
+
+    def answer(command: Command) -> Any:
+        if command.host != "gateway":
+            return recordings(command)
+        return here(replace(command, stdin=command.stdin.replace("/etc/shorewall", str(folder))))
+
+    facts = observe_hosts(live(parameters("lab"), answer))["gateway"].gateway
+    assert facts is not None
+    return facts
+
+
+class TestGatewayFiles:
+    """Shorewall's files, read by a real shell."""
+
+    def test_none(self, shorewall: Path) -> None:
+        """Files that are not there declare no zones, no forwarding and no way in."""
+        facts = read_here(shorewall)
+
+        assert not {"net", "loc"} & set(facts.zones)
+        assert (facts.started, facts.stopped_rules) == (False, False)
+        assert facts.forwarding.lower() not in ("on", "yes")
+
+    @pytest.mark.parametrize(
+        ("text", "any_rules"),
+        [
+            ("ACCEPT lan0 - tcp 22\n", True),
+            ("#ACTION SOURCE\n  # ACCEPT lan0\n\n", False),
+            ("", False),
+        ],
+    )
+    def test_stopped_rules(self, shorewall: Path, text: str, any_rules: bool) -> None:
+        """Comments and blank lines let nobody in."""
+        (shorewall / "stoppedrules").write_text(text)
+
+        assert any_rules is read_here(shorewall).stopped_rules
+
+    @pytest.mark.parametrize(
+        ("line", "value"),
+        [
+            ("IP_FORWARDING=On", "On"),
+            ("IP_FORWARDING=Keep", "Keep"),
+            ('IP_FORWARDING="On"', "On"),
+            ("IP_FORWARDING=Yes  # so", "Yes"),
+            ("#IP_FORWARDING=On", ""),
+        ],
+    )
+    def test_forwarding(self, shorewall: Path, line: str, value: str) -> None:
+        """A value of shorewall.conf may have quotes and a comment (shorewall.conf(5))."""
+        (shorewall / "shorewall.conf").write_text(f"A=b\n{line}\nC=d\n")
+
+        assert value == read_here(shorewall).forwarding
+
+
+class TestSwarm:
+    """The Swarm's own view."""
+
+    def test_nodes(self) -> None:
+        """Role, state and reachability by name; managers have the address they advertise."""
+        nodes = observe_swarm(lab()).nodes
+
+        assert [node.hostname for node in nodes] == list(HOSTS[:-1])
+        assert nodes[0] == Node("docker01", "manager", "ready", "active", "10.0.0.11", "leader")
+        assert nodes[1].reachability == "reachable"
+        assert nodes[3] == Node("docker04", "worker", "ready", "active", "10.0.0.14", "")
+
+    def test_overlays(self) -> None:
+        """Each overlay network has its IPv4 subnets."""
+        overlays = observe_swarm(lab()).overlays
+
+        assert overlays["ingress"] == (IPv4Network("10.0.0.0/24"),)
+        assert overlays["frontend"] == (IPv4Network("10.0.1.0/24"),)
+
+    def test_overlay_without_ipv4(self) -> None:
+        """Other pools are left out, and none is no error."""
+        networks = [
+            {"Name": "six", "IPAM": {"Config": [{"Subnet": "fd00::/64"}]}},
+            {"Name": "none", "IPAM": {"Config": None}},
+        ]
+
+        assert observe_swarm(lab({"GET /networks": networks})).overlays == {"six": (), "none": ()}
+
+    def test_asks_for_overlays_only(self) -> None:
+        """The engine leaves bridges out."""
+        asked = Keeping([])
+        observe_swarm(lab({"GET /networks": asked}))
+
+        assert [query["filters"] for query in asked.queries] == ['{"driver": ["overlay"]}']
+
+    def test_ports(self) -> None:
+        """Host-mode ports are no ingress ports; a port through the mesh is its service's."""
+        (service,) = recorded_json("services")
+        mesh = {"Protocol": "tcp", "PublishMode": "ingress", "PublishedPort": 80, "TargetPort": 80}
+        service["Endpoint"]["Ports"] = [mesh]
+
+        assert observe_swarm(lab()).ingress_ports == {}
+        assert observe_swarm(lab({"GET /services": [service]})).ingress_ports == {
+            80: "traefik_traefik"
+        }
+
+    def test_secrets(self) -> None:
+        """By name; their content is never asked for."""
+        secrets = [{"ID": "s1", "Spec": {"Name": "users"}}]
+
+        assert observe_swarm(lab({"GET /secrets": secrets})).secrets == {"users"}
+
+    def test_without_quorum(self) -> None:
+        """A Swarm that lost its leader is refused."""
+        message = "rpc error: code = Unknown desc = The swarm does not have a leader."
+
+        with pytest.raises(Refused, match="lost its quorum") as caught:
+            observe_swarm(lab({"GET /nodes": Failure(503, message)}))
+        assert (caught.value.host, caught.value.step) == ("docker01", "preflight")
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    """The engine of every site, which is that of the lab as recorded."""
+    engine = FakeEngine(swarm())
+    monkeypatch.setattr("runbook.swarm.engine", lambda _connection: engine.client)
+    return engine
+
+
+@pytest.mark.usefixtures("engine")
+class TestStep:
+    """The step as a whole."""
+
+    def test_recorded(self) -> None:
+        """Nothing in the lab as it was recorded forbids a run."""
+        facts = preflight.observe(lab())
+
+        assert facts.verdict.passed
+        assert facts.verdict.name == preflight.FIT
+        assert facts.swarm is not None
+
+    def test_without_the_engine_of_the_first_manager(self) -> None:
+        """The Swarm is not asked; the finding says why, and it forbids the run."""
+        missing = recorded("missing")
+        texts = {"version": missing["version"], "info": missing["info"]}
+        facts = preflight.observe(lab(docker01=texts))
+
+        assert facts.swarm is None
+        assert not facts.verdict.passed
+        assert facts.verdict.seen.startswith("docker01: the Docker Engine does not answer")
+
+    def test_changes_nothing(self) -> None:
+        """Whatever it finds, it plans no change."""
+        site = lab()
+
+        assert preflight.plan(site, preflight.observe(site)) == []
+
+    def test_verify_reads_again(self) -> None:
+        """Its check is that of a second observation."""
+        (check,) = preflight.verify(lab(docker02={"hostname": "other\n"}))
+
+        assert (check.name, check.passed) == (preflight.FIT, False)
+        assert preflight.required_checks(parameters("lab").site) == (preflight.FIT,)
+
+    def test_rows(self) -> None:
+        """The table has the engine of every node and the gateway's Shorewall."""
+        rows = {(row.host, row.field): row.seen for row in preflight.rows(preflight.observe(lab()))}
+
+        assert rows["docker06", "engine"] == "20.10.24+dfsg1"
+        assert rows["gateway", "shorewall"] == "5.2.8"
+        assert rows["gateway", "default route"] == "absent"
+        assert rows["docker01", "clock offset"] == "+0.3 s"
+
+
+@pytest.mark.usefixtures("engine")
+class TestRehearsal:
+    """The plans of the other steps, made beforehand."""
+
+    @pytest.mark.parametrize("step", preflight.REHEARSED)
+    def test_step_that_can_be_planned(self, step: str) -> None:
+        """A step that plans something, or nothing, has no finding."""
+        assert preflight.refusal(lab(), step) is None
+
+    @pytest.mark.parametrize(
+        ("step", "host", "texts", "what"),
+        [
+            (
+                "keepalived",
+                "docker02",
+                {"keepalived": recorded("packages")["unknown"]},
+                "apt offers no package",
+            ),
+            (
+                "shorewall",
+                "gateway",
+                {"compare": recorded("shorewall-compared")["refused"]},
+                "no-such-port",
+            ),
+            (
+                "traefik",
+                "docker01",
+                {"recipe": "0644 root:root\ndmVyc2lvbjogJzMnCg=="},
+                "was not written by the runbook",
+            ),
+        ],
+    )
+    def test_refusal(self, step: str, host: str, texts: dict[str, str], what: str) -> None:
+        """What would stop a later step forbids the run before its first change."""
+        facts = preflight.observe(lab(**{host: texts}))
+        (found,) = blocking(facts.findings)
+
+        assert (found.host, found.subject) == (host, step)
+        assert what in found.what
+        assert found.todo
+        assert not facts.verdict.passed
+
+    def test_network_that_differs(self, engine: FakeEngine) -> None:
+        """So does a network that is there and otherwise."""
+        networks = recorded_json("networks")
+        for network in networks:
+            network["Attachable"] = True
+        engine.answers = swarm() | {"GET /networks": networks}
+        found = preflight.refusal(lab(), "network")
+
+        assert found is not None
+        assert "attachable is True, declared False" in found.what
+
+    def test_other_errors_are_the_steps_own(self, engine: FakeEngine) -> None:
+        """An answer that failed once says nothing about the site."""
+        engine.answers = swarm() | {"GET /networks": Failure(500)}
+
+        assert preflight.refusal(lab(), "network") is None
+
+    def test_is_silent(self) -> None:
+        """Whoever watches hears of the preflight's own hosts only."""
+        told: list[str | None] = []
+        site = lab()
+        watched = Live(site.site_file, site.fleet, lambda host, _text: told.append(host))
+        preflight.observe(watched)
+
+        assert sorted(filter(None, told)) == sorted(HOSTS)
+
+    def test_does_not_repeat_the_findings(self) -> None:
+        """Where something forbids the run already, the steps would say it in other words."""
+        texts = {"keepalived": recorded("packages")["unknown"], "route": ""}
+        (found,) = blocking(preflight.observe(lab(docker02=texts)).findings)
+
+        assert found.subject == "route"

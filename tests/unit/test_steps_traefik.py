@@ -1,0 +1,440 @@
+"""The Traefik step: the published recipe, flags by version, the tasks that are watched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fakes import (
+    Clock,
+    FakeEngine,
+    Keeping,
+    Recordings,
+    declared,
+    done,
+    live,
+    parameters,
+    recorded,
+    recorded_json,
+)
+
+from runbook import waiting
+from runbook.errors import ChangeFailed, Refused
+from runbook.live import Live
+from runbook.site import Site
+from runbook.steps import CONVERGED, traefik
+from runbook.steps.traefik import (
+    ANSWERS,
+    ONE_EACH,
+    dashboard_labels,
+    flags,
+    major_version,
+    parsed,
+    recipe,
+)
+
+# article.md, `cat traefik.yml`, word for word.
+PUBLISHED = """\
+version: '3.2'
+services:
+  traefik:
+    image: traefik:2.0
+    command: --api.insecure=true --providers.docker.swarmmode --providers.docker.exposedbydefault=false --providers.docker.network=frontend
+    ports:
+      - target: 80
+        published: 80
+        protocol: tcp
+        mode: host
+      - target: 8080
+        published: 8080
+        protocol: tcp
+        mode: host
+    volumes:
+      - /var/run/docker.sock:/var/run/docker.sock
+    networks:
+      - frontend
+    deploy:
+      mode: global
+      placement:
+        constraints:
+          - node.role == manager
+networks:
+  frontend:
+    external: true
+"""  # noqa: E501
+GUARDED = {"insecure": False, "port": None, "host": "traefik.test", "users_secret": "users"}
+OFF = {"insecure": False, "port": None}
+
+
+def site(**settings: Any) -> Site:
+    """Return the article's site with other settings of Traefik."""
+    return declared("article", traefik=settings).site
+
+
+class TestRecipe:
+    """``traefik.yml``."""
+
+    def test_is_the_published_one(self) -> None:
+        """Value for value, from the site that the article describes."""
+        assert parsed(recipe(parameters("article").site)) == parsed(PUBLISHED)
+
+    def test_differs_by_its_first_line_only(self) -> None:
+        """An operator finds the file that the article shows, below a line that says whose it is."""
+        first, _, rest = recipe(parameters("article").site).partition("\n")
+
+        assert first.startswith("# Managed by runbook")
+        assert rest == PUBLISHED
+
+    @pytest.mark.parametrize(
+        ("settings", "place", "value"),
+        [
+            ({"image": "traefik:v3.7.9"}, ("services", "traefik", "image"), "traefik:v3.7.9"),
+            ({"web_port": 81}, ("services", "traefik", "ports", 0, "published"), 81),
+            ({"web_port": 81}, ("services", "traefik", "ports", 0, "target"), 80),
+            ({"dashboard": {"port": 9}}, ("services", "traefik", "ports", 1, "published"), 9),
+            ({"dashboard": {"port": 9}}, ("services", "traefik", "ports", 1, "target"), 8080),
+        ],
+    )
+    def test_settings(
+        self, settings: dict[str, Any], place: tuple[str | int, ...], value: object
+    ) -> None:
+        """Each setting is where Compose expects it."""
+        seen: Any = parsed(recipe(site(**settings)))
+        for key in place:
+            seen = seen[key]
+
+        assert value == seen
+
+    def test_without_a_dashboard(self) -> None:
+        """No port of it is published, no label, no flag."""
+        service = parsed(recipe(site(dashboard=OFF)))["services"]["traefik"]
+
+        assert [port["target"] for port in service["ports"]] == [80]
+        assert "labels" not in service["deploy"]
+        assert "api" not in service["command"]
+
+    def test_guarded_dashboard(self) -> None:
+        """The secret is mounted from the Swarm and the labels are on the service."""
+        compose = parsed(recipe(site(dashboard=GUARDED)))
+        service = compose["services"]["traefik"]
+
+        assert compose["secrets"] == {"users": {"external": True}}
+        assert service["secrets"] == ["users"]
+        assert tuple(service["deploy"]["labels"]) == dashboard_labels(
+            site(dashboard=GUARDED).traefik
+        )
+        assert [port["target"] for port in service["ports"]] == [80]
+        # Secrets came with version 3.1 of the file format, external ones by name with 3.5.
+        assert compose["version"] == "3.5"
+
+    def test_other_network(self) -> None:
+        """The network of the site is the one joined, declared external and routed by."""
+        compose = parsed(recipe(declared(network={"name": "edge"}).site))
+
+        assert compose["networks"] == {"edge": {"external": True}}
+        assert compose["services"]["traefik"]["networks"] == ["edge"]
+        assert compose["services"]["traefik"]["command"].endswith("providers.docker.network=edge")
+
+
+class TestFlags:
+    """Traefik's command line."""
+
+    def test_published(self) -> None:
+        """2.x has the Swarm as a mode of the docker provider, as published."""
+        assert " ".join(flags(site())) in PUBLISHED
+
+    def test_version_3(self) -> None:
+        """3.x has a provider of its own for the Swarm."""
+        assert flags(site(image="traefik:3.7")) == (
+            "--api.insecure=true",
+            "--providers.swarm",
+            "--providers.swarm.exposedbydefault=false",
+            "--providers.swarm.network=frontend",
+        )
+
+    @pytest.mark.parametrize(
+        ("image", "flag"),
+        [
+            ("traefik:2.0", "--providers.docker.swarmmodeRefreshSeconds=5"),
+            ("traefik:3.7", "--providers.swarm.refreshSeconds=5"),
+        ],
+    )
+    def test_refresh(self, image: str, flag: str) -> None:
+        """How often the Swarm is asked has a name by version, and is said only where declared."""
+        assert flag == flags(site(image=image, refresh_seconds=5))[-1]
+        assert not any("efreshSeconds" in word for word in flags(site(image=image)))
+
+    @pytest.mark.parametrize(
+        ("dashboard", "words"),
+        [
+            ({}, ["--api.insecure=true"]),
+            (GUARDED, ["--api.dashboard=true"]),
+            (OFF, []),
+        ],
+    )
+    def test_dashboard(self, dashboard: dict[str, Any], words: list[str]) -> None:
+        """The API is on in the declared form only."""
+        seen = flags(site(dashboard=dashboard))
+
+        assert words == [word for word in seen if word.startswith("--api")]
+
+
+class TestMajorVersion:
+    """The version of an image, from its tag."""
+
+    @pytest.mark.parametrize(
+        ("image", "major"),
+        [
+            ("traefik:2.0", 2),
+            ("traefik:v3.7", 3),
+            ("traefik:3.7.1", 3),
+            ("traefik:3", 3),
+            ("traefik:v2.11-alpine", 2),
+            ("traefik:3-windowsservercore", 3),
+            ("registry.test:5000/edge/traefik:v3.7.9", 3),
+            (f"traefik:v3.7.9@sha256:{'1' * 64}", 3),
+        ],
+    )
+    def test_of_a_tag(self, image: str, major: int) -> None:
+        """It is what the tag begins with, whatever comes before or after the tag."""
+        assert major == major_version(image)
+
+    @pytest.mark.parametrize(
+        "image",
+        [
+            "traefik:latest",
+            "traefik",
+            "traefik:montdor",
+            "traefik:30x",
+            "registry.test:5000/traefik",
+            f"traefik@sha256:3{'a' * 63}",
+        ],
+    )
+    def test_unknown(self, image: str) -> None:
+        """Flags would be guessed, so it is refused, and a tag is asked for."""
+        with pytest.raises(Refused, match="cannot be told") as caught:
+            major_version(image)
+        assert "v3.7" in caught.value.todo
+
+
+class TestDashboardLabels:
+    """The guarded dashboard's router."""
+
+    def test_guarded(self) -> None:
+        """Virtual host, Traefik's own service, a password from the secret, and some port."""
+        assert dashboard_labels(site(dashboard=GUARDED).traefik) == (
+            "traefik.enable=true",
+            "traefik.http.routers.dashboard.rule=Host(`traefik.test`)",
+            "traefik.http.routers.dashboard.service=api@internal",
+            "traefik.http.routers.dashboard.middlewares=dashboard-users",
+            "traefik.http.middlewares.dashboard-users.basicauth.usersfile=/run/secrets/users",
+            "traefik.http.services.dashboard.loadbalancer.server.port=8080",
+        )
+
+    @pytest.mark.parametrize("dashboard", [{}, OFF])
+    def test_none(self, dashboard: dict[str, Any]) -> None:
+        """An open dashboard has a port instead, and none has nothing."""
+        assert dashboard_labels(site(dashboard=dashboard).traefik) == ()
+
+
+ENGINE = {
+    "GET /services": recorded_json("services"),
+    "GET /networks": recorded_json("networks"),
+    "GET /nodes": recorded_json("nodes"),
+    "GET /tasks": recorded_json("tasks"),
+}
+
+
+def lab(recording: str = "traefik-docker01", **engine: Any) -> Live:
+    """Return the lab's site with the recorded host and engine, or another answer of its."""
+    answers = ENGINE | {f"GET /{name}": body for name, body in engine.items()}
+    return live(parameters("lab"), Recordings({"docker01": recorded(recording)}), answers)
+
+
+class TestPlan:
+    """From an empty Swarm, from a converged one, and after somebody's hand."""
+
+    def test_converged(self) -> None:
+        """What was recorded after an apply needs nothing."""
+        site = lab()
+
+        assert traefik.plan(site, traefik.observe(site)) == []
+
+    def test_absent(self) -> None:
+        """The recipe is written first and deployed then, on the first manager."""
+        site = lab("traefik-absent", services=[])
+
+        assert done(traefik.plan(site, traefik.observe(site))) == [
+            (0, "docker01", "create", "file ~/traefik/traefik.yml"),
+            (1, "docker01", "create", "service traefik_traefik"),
+        ]
+
+    def test_drift_of_the_service_alone(self) -> None:
+        """A service changed by hand is repaired though its recipe is as written."""
+        (service,) = recorded_json("services")
+        service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"] = "traefik:3.6"
+        site = lab(services=[service])
+
+        assert done(traefik.plan(site, traefik.observe(site))) == [
+            (1, "docker01", "update", "service traefik_traefik")
+        ]
+
+    def test_lost_recipe(self) -> None:
+        """A recipe that is gone is written again; the live service stays."""
+        site = lab("traefik-absent")
+
+        assert done(traefik.plan(site, traefik.observe(site))) == [
+            (0, "docker01", "create", "file ~/traefik/traefik.yml")
+        ]
+
+    def test_rows(self) -> None:
+        """The table has the recipe and every field of the service, or says that there is none."""
+        present = traefik.rows(traefik.observe(lab()))
+        absent = traefik.rows(traefik.observe(lab("traefik-absent", services=[])))
+
+        assert ("image", "traefik:3.7") in [(row.field, row.seen) for row in present]
+        assert [(row.resource, row.field, row.seen) for row in absent] == [
+            ("file traefik.yml", "content", "absent"),
+            ("service", "exists", "no"),
+        ]
+
+    def test_required_checks(self) -> None:
+        """Nothing left, one each, and an answer: without these it is not proven."""
+        assert traefik.required_checks(site()) == (CONVERGED, ONE_EACH, ANSWERS)
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every wait ends with what is seen first."""
+    monkeypatch.setattr(
+        traefik, "until", lambda probe, **_: waiting.until(probe, holds=bool, timeout_s=0)
+    )
+
+
+def task(number: int = 0, **status: Any) -> dict[str, Any]:
+    """Return one of the recorded tasks with another status."""
+    found: dict[str, Any] = recorded_json("tasks")[number]
+    found["Status"] |= status
+    return found
+
+
+def refusal(number: int, name: str = "", node: int = 0) -> dict[str, Any]:
+    """Return a task that a node rejected, as the engine keeps it in the service's history."""
+    message = "No such image: traefik:3.7"
+    found = task(node, State="rejected", Err=message)
+    return found | {"ID": name or f"refused{number}", "DesiredState": "shutdown"}
+
+
+@pytest.mark.usefixtures("hurry")
+class TestVerify:
+    """Tasks and answers."""
+
+    def test_recorded(self) -> None:
+        """One task runs on every manager and each answers: both checks hold."""
+        checks = traefik.verify(lab())
+
+        assert [(c.name, c.seen, c.passed) for c in checks] == [
+            (ONE_EACH, "docker01 running, docker02 running, docker03 running", True),
+            (ANSWERS, "docker01 404, docker02 404, docker03 404", True),
+        ]
+
+    @pytest.mark.parametrize(
+        ("tasks", "seen"),
+        [
+            ([], ""),
+            ([task(0), task(1)], None),
+            ([*recorded_json("tasks"), task(0) | {"ID": "second"}], None),
+            ([task(0), task(1), task(2, State="starting")], None),
+        ],
+        ids=["none", "one is missing", "two on one node", "one only starts"],
+    )
+    def test_not_one_each(self, tasks: list[dict[str, Any]], seen: str | None) -> None:
+        """Anything but one running task on each manager fails the check."""
+        placement = traefik.verify(lab(tasks=tasks))[0]
+
+        assert not placement.passed
+        assert seen is None or seen == placement.seen
+
+    def test_nobody_answers(self) -> None:
+        """Running tasks alone prove nothing."""
+        answers = traefik.verify(lab("traefik-absent"))[1]
+
+        assert (answers.seen, answers.passed) == (
+            "docker01 000, docker02 000, docker03 000",
+            False,
+        )
+
+    def test_no_service(self) -> None:
+        """Without its service there is nothing to count."""
+        assert traefik.verify(lab(services=[]))[0].seen == "no service"
+
+    def test_old_recipe(self) -> None:
+        """A task that still runs on the recipe before is said to, whatever its state."""
+        (service,) = recorded_json("services")
+        service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"] = "traefik:3.8"
+        seen = traefik.verify(lab(services=[service]))[0].seen
+
+        assert seen == (
+            "docker01 on an old recipe, docker02 on an old recipe, docker03 on an old recipe"
+        )
+
+    def test_stopped_tasks_are_history(self) -> None:
+        """What Swarm stopped does not count as a second one."""
+        old = task(0, State="shutdown") | {"ID": "old", "DesiredState": "shutdown"}
+
+        assert traefik.verify(lab(tasks=[*recorded_json("tasks"), old]))[0].passed
+
+    def test_asks_for_the_service_only(self) -> None:
+        """Tasks of other services are not fetched."""
+        asked = Keeping([])
+        traefik.verify(lab(tasks=asked))
+
+        assert [query["filters"] for query in asked.queries] == ['{"service": ["traefik_traefik"]}']
+
+
+class TestRefusals:
+    """Tasks that a node rejects while the watch looks."""
+
+    @staticmethod
+    def watched(monkeypatch: pytest.MonkeyPatch, *looks: list[dict[str, Any]]) -> Live:
+        """Return a site whose engine lists other tasks at each look."""
+        monkeypatch.setattr(waiting, "time", Clock())
+        left = list(looks)
+        engine = FakeEngine(
+            ENGINE | {"GET /tasks": lambda _query, _body: left.pop(0) if len(left) > 1 else left[0]}
+        )
+        return live(
+            parameters("lab"), Recordings({"docker01": recorded("traefik-docker01")}), engine
+        )
+
+    def test_twice_on_one_node(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The second refusal on a node ends the wait with the engine's own words."""
+        looks = [[], [refusal(1)], [refusal(1), refusal(2)]]
+
+        with pytest.raises(ChangeFailed, match=r"No such image: traefik:3\.7") as caught:
+            traefik.verify(self.watched(monkeypatch, *looks))
+        assert caught.value.host is not None
+        assert caught.value.step == "traefik"
+
+    def test_once_on_each_node_is_awaited(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One refusal may mend itself, and does here."""
+        each = [refusal(node, node=node) for node in range(3)]
+        looks = [[], each, [*each, *recorded_json("tasks")]]
+
+        assert traefik.verify(self.watched(monkeypatch, *looks))[0].passed
+
+    def test_history_is_ignored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Refusals that were there before the watch began belong to an earlier run."""
+        old = [refusal(n) for n in range(4)]
+        looks = [old, [*old, refusal(5)], [*old, refusal(5), *recorded_json("tasks")]]
+
+        assert traefik.verify(self.watched(monkeypatch, *looks))[0].passed
+
+    def test_of_an_old_recipe_are_ignored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was refused under another recipe says nothing about this one."""
+        stale = [refusal(n) for n in range(2)]
+        for one in stale:
+            one["Spec"]["ContainerSpec"]["Image"] = "traefik:3.8"
+        looks = [[], stale, [*stale, *recorded_json("tasks")]]
+
+        assert traefik.verify(self.watched(monkeypatch, *looks))[0].passed
