@@ -197,6 +197,9 @@ def _listeners(sockets: str, containers: str) -> dict[int, str]:
         if len(words) > 3:
             program = words[5].split('"')[1] if len(words) > 5 and '"' in words[5] else "a program"
             found[int(words[3].rpartition(":")[2])] = program
+    # The proxy of a container that starts or stops is there without the container. Whose it is will
+    # show in a moment; the foreign ones that stay are found by their containers.
+    found = {port: program for port, program in found.items() if program != "docker-proxy"}
     # Without a userland proxy a published port has no socket, so containers are asked as well.
     for container in json.loads(containers) if containers.startswith("[") else []:
         service = container["Labels"].get("com.docker.swarm.service.name")
