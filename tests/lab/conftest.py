@@ -1,0 +1,220 @@
+"""A lab that is up, the command line as an operator types it, and the state a test starts from.
+
+A test takes ``bare`` (as after ``lab reset``) or ``edge`` (as after a run). Which of the two it
+leaves behind is known by its marker, so that the next test need not make it again; after a failure
+nothing is known.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from witnesses import must
+
+from runbook.lab import Lab, LabError, Topology
+
+TOP = Path(__file__).parents[2]
+SITE = "parameters/lab.yml"
+PROGRAMS = Path(sys.executable).parent
+RUN_TIMEOUT_S = 240
+PASSED = pytest.StashKey[bool]()
+Break = Callable[[str, str, str], None]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "leaves(state): the lab's state after the test has passed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command of the operator's came to."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """Both outputs, with the line breaks of the terminal's width taken out."""
+        return " ".join((self.stdout + self.stderr).split())
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What ``--json`` printed."""
+        results: dict[str, Any] = json.loads(self.stdout)
+        return results
+
+    def step(self, name: str) -> dict[str, Any]:
+        """Return the results of one step."""
+        return next(step for step in self.results["steps"] if step["step"] == name)
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """Every planned change of every step."""
+        return [change for step in self.results["steps"] for change in step["changes"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Someone at the top of the checkout, with a folder for records."""
+
+    records: Path
+
+    def start(self, *arguments: str | Path, site: str | Path = SITE) -> subprocess.Popen[str]:
+        """Start ``runbook``; its first argument is the command, the site and records follow it."""
+        command, *options = map(str, arguments)
+        return subprocess.Popen(
+            [PROGRAMS / "runbook", command, str(site), "--records", self.records, *options],
+            cwd=TOP,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str | Path, site: str | Path = SITE) -> Done:
+        """Run ``runbook`` to its end."""
+        return finished(self.start(*arguments, site=site))
+
+
+def finished(process: subprocess.Popen[str], timeout_s: float = RUN_TIMEOUT_S) -> Done:
+    """Wait for a program; nothing that an operator can cause may end in a traceback."""
+    try:
+        stdout, stderr = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert "Traceback" not in stdout + stderr
+    return Done(process.returncode, stdout, stderr)
+
+
+@dataclass
+class State:
+    """What is known of the lab between two tests: bare, edge or unknown."""
+
+    known: str = "unknown"
+
+
+@dataclass
+class SiteWriter:
+    """Writes site files; what they do not say is the lab's."""
+
+    folder: Path
+    written: int = field(default=0)
+
+    def __call__(self, settings: dict[str, Any], *, extends: str | None = SITE) -> Path:
+        """Write settings, nested as in the file, and return the file."""
+        self.written += 1
+        path = self.folder / f"site{self.written}.yml"
+        base = {"extends": str(TOP / extends)} if extends else {}
+        path.write_text(json.dumps(base | settings))  # YAML 1.2 holds JSON
+        return path
+
+
+@pytest.fixture(scope="session")
+def state() -> State:
+    """What is known of the lab."""
+    return State()
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    """The lab of the checkout, up and well."""
+    lab = Lab.declare(Topology(), TOP)
+    heal(lab)
+    return lab
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Operator:
+    """The operator."""
+    return Operator(tmp_path / "records")
+
+
+@pytest.fixture
+def write_site(tmp_path: Path) -> SiteWriter:
+    """Write a site file that extends the lab's."""
+    return SiteWriter(tmp_path)
+
+
+@pytest.fixture
+def bare(request: pytest.FixtureRequest, lab: Lab, state: State) -> Iterator[Lab]:
+    """The lab as it is before any run."""
+    if state.known != "bare":
+        make_bare(lab, state)
+    state.known = "unknown"
+    yield lab
+    _remember(request, state, otherwise="unknown")
+
+
+@pytest.fixture
+def edge(
+    request: pytest.FixtureRequest, lab: Lab, operator: Operator, state: State
+) -> Iterator[Lab]:
+    """The lab after a run."""
+    if state.known != "edge":
+        make_edge(lab, operator, state)
+    state.known = "unknown"
+    yield lab
+    _remember(request, state, otherwise="edge")
+
+
+def make_bare(lab: Lab, state: State) -> None:
+    """Take the lab back to where no run has been."""
+    state.known = "unknown"
+    heal(lab)
+    lab.reset()
+    state.known = "bare"
+
+
+def heal(lab: Lab) -> None:
+    """Have everything run again, whatever a test has stopped or shut out."""
+    try:
+        lab.up()
+    except LabError:  # such as a firewall that lets nobody in, which only a reset takes back
+        lab.reset()
+
+
+def make_edge(lab: Lab, operator: Operator, state: State) -> None:
+    """Have a run bring the lab to the declared site."""
+    if state.known != "bare":
+        make_bare(lab, state)
+    done = operator("run")
+    assert done.status == 0, done.stdout + done.stderr
+    state.known = "edge"
+
+
+def _remember(request: pytest.FixtureRequest, state: State, *, otherwise: str) -> None:
+    marker = request.node.get_closest_marker("leaves")
+    left = marker.args[0] if marker else otherwise
+    state.known = left if request.node.stash.get(PASSED, False) else "unknown"
+
+
+@pytest.fixture
+def broken(lab: Lab) -> Iterator[Break]:
+    """Break something on a node, and mend it after the test: ``broken(node, how, mend)``."""
+    to_mend: list[tuple[str, str]] = []
+
+    def breaks(node: str, how: str, mend: str) -> None:
+        to_mend.append((node, mend))
+        must(lab, node, how)
+
+    yield breaks
+    for node, mend in reversed(to_mend):
+        must(lab, node, mend)

@@ -1,0 +1,179 @@
+"""What was changed by hand is shown exactly, and the next run repairs it and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from conftest import Operator
+from witnesses import holders, must, snapshot, touched
+
+from runbook.lab import Lab
+
+CONFIGURATION = "/etc/keepalived/keepalived.conf"
+RULES = "/etc/shorewall/rules"
+RECIPE = "/home/gerard/traefik/traefik.yml"
+TASKS = {f"{host} tasks" for host in ("docker01", "docker02", "docker03")}
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One act of another administrator, and what a run must make of it.
+
+    Attributes:
+        step: The step that finds it.
+        node: Where it is done.
+        act: The shell commands.
+        changes: What the plan must name: host, action, resource.
+        diff: The changed lines of all diffs together; no other line may differ.
+        touched: The witnesses that may differ between before the act and after the repair.
+    """
+
+    step: str
+    node: str
+    act: str
+    changes: tuple[tuple[str, str, str], ...]
+    diff: tuple[str, ...]
+    touched: frozenset[str] = frozenset()
+
+
+DRIFTS = {
+    "service": Drift(
+        step="traefik",
+        node="docker01",
+        act="docker service update --quiet --detach --env-add WHO=someone --args '"
+        "--api.insecure=true --providers.swarm --providers.swarm.exposedbydefault=true "
+        "--providers.swarm.network=frontend' traefik_traefik",
+        changes=(("docker01", "update", "service traefik_traefik"),),
+        diff=(
+            "-  --providers.swarm.exposedbydefault=true",
+            "+  --providers.swarm.exposedbydefault=false",
+            "-  WHO=someone",
+        ),
+        touched=frozenset({"docker01 service traefik_traefik", *TASKS}),
+    ),
+    "recipe": Drift(
+        step="traefik",
+        node="docker01",
+        act=f"rm {RECIPE}",
+        changes=(("docker01", "create", "file ~/traefik/traefik.yml"),),
+        diff=(),  # the whole file
+        touched=frozenset({f"docker01 file {RECIPE}"}),
+    ),
+    "keepalived.conf": Drift(
+        step="keepalived",
+        node="docker02",
+        act=f"sed -i 's/priority 2/priority 200/' {CONFIGURATION}",
+        changes=(
+            ("docker02", "update", f"file {CONFIGURATION}"),
+            ("docker02", "reload", "service keepalived"),
+        ),
+        diff=("-    priority 200", "+    priority 2"),
+        touched=frozenset(
+            {f"docker02 file {CONFIGURATION}", "docker02 stamp keepalived", "docker02 backups"}
+        ),
+    ),
+    "keepalived stopped": Drift(
+        step="keepalived",
+        node="docker01",
+        act="systemctl stop keepalived",
+        changes=(("docker01", "restart", "service keepalived"),),
+        diff=(),
+        touched=frozenset({"docker01 unit keepalived", "docker01 stamp keepalived"}),
+    ),
+    "live DNAT rule": Drift(
+        step="shorewall",
+        node="gateway",
+        act="iptables -t nat -D net_dnat -p tcp --dport 80 -j DNAT --to-destination 10.0.0.2:80",
+        changes=(("gateway", "reload", "live firewall"),),
+        diff=("+-A net_dnat -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2:80",),
+    ),
+    "rules block": Drift(
+        step="shorewall",
+        node="gateway",
+        act=f"sed -i 's/^DNAT net loc:10.0.0.2:8080 tcp 8080$/DNAT net loc:10.0.0.2:9 tcp 9/' "
+        f"{RULES} && shorewall reload >/dev/null",
+        changes=(("gateway", "update", f"file {RULES}"), ("gateway", "reload", "live firewall")),
+        diff=(
+            "-DNAT net loc:10.0.0.2:9 tcp 9",
+            "+DNAT net loc:10.0.0.2:8080 tcp 8080",
+            *(
+                f"{sign}{rule.format(port)}"
+                for rule in (
+                    "-A net-loc -d 10.0.0.2/32 -p tcp -m tcp --dport {0} -m conntrack "
+                    "--ctorigdstport {0} -j ACCEPT",
+                    "-A net_dnat -p tcp -m tcp --dport {0} -j DNAT --to-destination 10.0.0.2:{0}",
+                )
+                for sign, port in (("-", 9), ("+", 8080))
+            ),
+        ),
+        touched=frozenset({f"gateway file {RULES}", "gateway backups"}),
+    ),
+}
+
+
+@pytest.mark.parametrize("drift", DRIFTS.values(), ids=DRIFTS)
+def test_drift_is_shown_and_repaired(edge: Lab, operator: Operator, drift: Drift) -> None:
+    """The plan of the step names exactly what was done; a run of it leaves all else alone."""
+    before = snapshot(edge)
+    must(edge, drift.node, drift.act)
+    shown = operator("run", "--plan", "--only", drift.step, "--json")
+    assert shown.status == 4, shown.stderr
+    assert named(shown.changes) == drift.changes
+    if drift.diff:
+        assert changed_lines(shown.changes) == sorted(drift.diff)
+    repaired = operator("run", "--only", drift.step, "--json")
+    assert repaired.status == 0, repaired.stderr
+    assert repaired.changes == shown.changes
+    after = snapshot(edge)
+    assert touched(before, after) - drift.touched == set()
+    assert contents(before) == contents(after)
+
+
+def test_all_at_once(edge: Lab, operator: Operator) -> None:
+    """``check`` finds every drift in one go, a whole run repairs them, and ``check`` is content."""
+    before = snapshot(edge)
+    for drift in DRIFTS.values():
+        must(edge, drift.node, drift.act)
+    shown = operator("check", "--json")
+    assert shown.status == 4, shown.stderr
+    assert set(named(shown.changes)) == {c for drift in DRIFTS.values() for c in drift.changes}
+    assert len(shown.changes) == len(set(named(shown.changes)))
+    repaired = operator("run")
+    assert repaired.status == 0, repaired.text
+    after = snapshot(edge)
+    expected = {name for drift in DRIFTS.values() for name in drift.touched}
+    assert touched(before, after) - expected == set()
+    assert contents(before) == contents(after)
+    assert holders(edge, "10.0.0.2") == ["docker01"]
+    assert operator("check").status == 0
+
+
+def test_plan_is_printed_for_people(edge: Lab, operator: Operator) -> None:
+    """Without ``--json`` the plan shows host, file and both lines of the diff."""
+    drift = DRIFTS["keepalived.conf"]
+    must(edge, drift.node, drift.act)
+    shown = operator("check")
+    assert shown.status == 4
+    lines = [line.strip() for line in shown.stdout.splitlines()]
+    assert f"keepalived  docker02  update file {CONFIGURATION}" in lines
+    assert "-    priority 200" in lines
+    assert "+    priority 2" in lines
+    assert "2 changes planned" in lines
+    assert operator("run", "--only", "keepalived").status == 0
+
+
+def named(changes: list[dict[str, str]]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((c["host"], c["action"], c["resource"]) for c in changes)
+
+
+def changed_lines(changes: list[dict[str, str]]) -> list[str]:
+    """Return the lines of all diffs that were added or removed, without the files' names."""
+    lines = [line for change in changes for line in change["diff"].splitlines()]
+    return sorted(
+        line for line in lines if line[:1] in "+-" and not line.startswith(("--- ", "+++ "))
+    )
+
+
+def contents(seen: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in seen.items() if " content " in name}

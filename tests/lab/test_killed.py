@@ -1,0 +1,124 @@
+"""Runs that are cut short: the next one finishes the work."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Operator, finished
+from witnesses import holders, must, snapshot
+
+from runbook.lab import Lab
+
+WAIT_S = 120
+
+
+def entries(operator: Operator) -> list[dict[str, Any]]:
+    """Return the journal of the run that is under way, as far as it came."""
+    found = sorted(operator.records.glob(".spool-*/journal.jsonl"))
+    lines = found[-1].read_text().split("\n")[:-1] if found else []
+    return [json.loads(line) for line in lines]
+
+
+def until(
+    operator: Operator,
+    process: subprocess.Popen[str],
+    reached: Callable[[dict[str, Any]], bool],
+) -> None:
+    """Return as soon as the run's journal has such an entry.
+
+    Raises:
+        AssertionError: The run ended before, or took too long.
+    """
+    end = time.monotonic() + WAIT_S
+    while not any(reached(entry) for entry in entries(operator)):
+        assert process.poll() is None, finished(process).text
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def outcome(step: str, resource: str) -> Callable[[dict[str, Any]], bool]:
+    """Return what recognises the end of a change."""
+
+    def reached(entry: dict[str, Any]) -> bool:
+        event = entry.get("event", {})
+        return (
+            entry.get("step") == step
+            and event.get("event") == "outcome"
+            and event["resource"].startswith(resource)
+        )
+
+    return reached
+
+
+def progress(step: str, words: str) -> Callable[[dict[str, Any]], bool]:
+    """Return what recognises a sentence of a step's."""
+
+    def reached(entry: dict[str, Any]) -> bool:
+        return entry.get("step") == step and words in entry.get("event", {}).get("message", "")
+
+    return reached
+
+
+@pytest.mark.leaves("edge")
+def test_killed_again_and_again(bare: Lab, operator: Operator) -> None:
+    """A run killed after a package, one after the rules were written: the next one ends well."""
+    moments = [
+        outcome("keepalived", "package keepalived"),
+        outcome("shorewall", "file /etc/shorewall/rules"),
+        outcome("traefik", "service traefik_traefik"),
+    ]
+    killed = 0
+    for moment in moments:
+        process = operator.start("run")
+        until(operator, process, moment)
+        process.kill()
+        assert finished(process).status == -signal.SIGKILL
+        killed += 1
+    done = operator("run", "--json")
+    assert done.status == 0, done.stderr
+    assert done.stderr.count("an earlier run was killed; its record is closed") == 1
+    records = [json.loads(path.read_text()) for path in operator.records.glob("*/results.json")]
+    statuses = sorted(record["status"] for record in records)
+    assert statuses == ["completed", *["killed"] * killed]
+    check = operator("check")
+    assert check.status == 0, check.text
+    assert_whole(bare)
+
+
+@pytest.mark.leaves("edge")
+def test_interrupted(bare: Lab, operator: Operator) -> None:
+    """Ctrl-C ends a run with 130; the record says so, and the next run ends well."""
+    process = operator.start("run", "--json")
+    until(operator, process, outcome("keepalived", "file"))
+    process.send_signal(signal.SIGINT)
+    done = finished(process)
+    assert done.status == 130
+    assert done.results["status"] == "interrupted"
+    assert "SIGINT" in done.results["reason"]
+    record: Path = operator.records / done.results["run_id"]
+    assert json.loads((record / "results.json").read_text())["exit_status"] == 130
+    assert must(bare, "docker01", "docker config ls -q") == ""
+    again = operator("run")
+    assert again.status == 0, again.text
+    assert_whole(bare)
+
+
+def assert_whole(lab: Lab) -> None:
+    """Assert by witnesses that nothing is half-done and nothing is left over."""
+    seen = snapshot(lab)
+    assert holders(lab, "10.0.0.2") == ["docker01"]
+    assert seen["docker01 configs"] == ""
+    assert seen["gateway units runbook"] == ""
+    assert seen["gateway saved firewalls"] == ""
+    assert seen["gateway firewall"].count("-j DNAT") == 2
+    assert [seen[f"docker0{n} tasks"].count("traefik_traefik") for n in range(1, 7)] == [
+        *[1] * 3,
+        *[0] * 3,
+    ]

@@ -1,0 +1,42 @@
+"""Two runs on one site exclude each other through the Swarm; a dead run's lock is taken over."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from conftest import Operator, finished
+from witnesses import holders, must, snapshot
+
+from runbook.lab import Lab
+from runbook.lock import STALE_S
+
+
+@pytest.mark.leaves("edge")
+def test_two_runs_at_once(bare: Lab, operator: Operator) -> None:
+    """On a bare lab one ends well, the other well too or refused with the reason."""
+    processes = [operator.start("run") for _ in range(2)]
+    ended = [finished(process) for process in processes]
+    statuses = sorted(done.status for done in ended)
+    assert statuses in ([0, 0], [0, 3]), "\n".join(done.text for done in ended)
+    for done in ended:
+        if done.status == 3:
+            assert "is changing this site" in done.text or "the site has moved" in done.text
+    check = operator("check")
+    assert check.status == 0, check.text
+    seen = snapshot(bare)
+    assert seen["docker01 configs"] == ""
+    assert seen["gateway units runbook"] == ""
+    assert holders(bare, "10.0.0.2") == ["docker01"]
+
+
+def test_lock_of_a_dead_run(edge: Lab, operator: Operator) -> None:
+    """A lock that nobody renews is waited for, no longer than it must be, and taken over."""
+    lock = "docker config create --label runbook.operator=someone runbook-lock-traefik -"
+    must(edge, "docker01", f"echo held | {lock}; rm /home/gerard/traefik/traefik.yml")
+    begun = time.monotonic()
+    done = operator("run", "--only", "traefik")
+    took_s = time.monotonic() - begun
+    assert done.status == 0, done.text
+    assert STALE_S <= took_s < 3 * STALE_S
+    assert snapshot(edge)["docker01 configs"] == ""

@@ -1,0 +1,109 @@
+"""What the machines of a lab themselves say, asked through the host's engine.
+
+Nothing here uses the product's own observation: a test compares two snapshots, and what differs
+between them is what was touched.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from runbook.lab import Lab, Node, Role
+
+# A value for each thing that a run could touch, as "name<TAB>value". The stamps of systemd count
+# microseconds since the boot: when a unit was last started, and when it was last anything.
+_COMMON = r"""
+say() { printf '%s\t%s\n' "$1" "$(tr '\n' '|')"; }
+file() { stat -c '%i %y %a %U' "$1" 2>/dev/null | say "file $1"; }
+content() { cat "$1" 2>/dev/null | base64 -w 0 | say "content $1"; }
+unit() {
+  systemctl show "$1" -p ActiveState -p UnitFileState -p MainPID -p ActiveEnterTimestampMonotonic |
+    say "unit $1"
+  systemctl show "$1" -p StateChangeTimestampMonotonic | say "stamp $1"
+}
+systemctl list-units --all --plain --no-legend 'runbook*' | awk '{print $1}' | say "units runbook"
+find /var/backups/runbook -type f 2>/dev/null | sort | say "backups"
+"""
+_SWARM_NODE = r"""
+dpkg-query -W -f '${db:Status-Status} ${Version}' keepalived 2>/dev/null | say "package keepalived"
+file /etc/keepalived/keepalived.conf; content /etc/keepalived/keepalived.conf
+file /home/gerard/traefik/traefik.yml; content /home/gerard/traefik/traefik.yml
+unit keepalived; unit docker
+ip -o -4 addr show | awk '{print $4}' | grep -v '^127\|^172' | sort | say "addresses"
+docker ps --no-trunc --filter label=com.docker.swarm.service.name --format \
+  '{{.Label "com.docker.swarm.service.name"}} {{.ID}}' | grep -v '^runbook-' | sort | say "tasks"
+"""
+_GATEWAY = r"""
+file /etc/shorewall/rules; content /etc/shorewall/rules
+unit shorewall
+iptables-save | sed -E 's/ \[[0-9]+:[0-9]+\]$//; /^#/d; /^:sha-/d; /^-A shorewall /d' |
+  say "firewall"
+find /var/lib/shorewall -name 'runbook*' | sort | say "saved firewalls"
+"""
+# The demonstration of acceptance comes and goes, and its end takes a moment. An update that is done
+# is watched by the Swarm for five seconds more, and the note of its end is a new version.
+_LEADER = r"""
+docker service ls --format '{{.Name}}' | grep -v '^runbook-' | sort | while read -r name; do
+  timeout 30 sh -c 'while docker service inspect --format "{{json .UpdateStatus}}" "$1" |
+    grep -q \"updating\"; do sleep 0.2; done' wait "$name"
+  docker service inspect --format '{{.ID}} {{.Version.Index}}' "$name" | say "service $name"
+done
+docker network ls --filter scope=swarm --format '{{.Name}} {{.ID}}' | sort | say "networks"
+docker config ls --format '{{.Name}} {{.ID}}' | sort | say "configs"
+"""
+
+Snapshot = dict[str, str]
+
+
+def must(lab: Lab, node: str, script: str, *, user: str = "root", timeout_s: int = 60) -> str:
+    """Return what a shell script prints on a node; its errors are part of it.
+
+    Raises:
+        AssertionError: It failed; shows what it said.
+    """
+    status, said = lab.exec(
+        node, ["sh", "-c", f"exec 2>&1\n{script}"], user=user, timeout_s=timeout_s
+    )
+    assert status == 0, f"{node}: {script!r} gave {status}: {said}"
+    return said
+
+
+def snapshot(lab: Lab) -> Snapshot:
+    """Return every witness of the lab, named ``node thing``."""
+    nodes = [node for node in lab.topology.nodes if node.role is not Role.CLIENT]
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        said = pool.map(lambda node: must(lab, node.name, _script(lab, node)), nodes)
+    lines = [
+        f"{node.name} {line}"
+        for node, text in zip(nodes, said, strict=True)
+        for line in text.splitlines()
+    ]
+    pairs = [line.partition("\t") for line in lines]
+    return {name: value.strip("|") for name, _, value in pairs}
+
+
+def _script(lab: Lab, node: Node) -> str:
+    if node.role is Role.GATEWAY:
+        return _COMMON + _GATEWAY
+    return _COMMON + _SWARM_NODE + (_LEADER if node == lab.topology.swarm[0] else "")
+
+
+def touched(before: Snapshot, after: Snapshot) -> set[str]:
+    """Return the names of what is not as it was."""
+    return {name for name in before | after if before.get(name) != after.get(name)}
+
+
+def holders(lab: Lab, vip: str) -> list[str]:
+    """Return the nodes that have an address now."""
+    probe = f"ip -o -4 addr show to {vip}/32"
+    return [node.name for node in lab.topology.swarm if must(lab, node.name, probe).strip()]
+
+
+def read(lab: Lab, node: str, path: str) -> str:
+    """Return a file's content."""
+    return must(lab, node, f"cat {path}")
+
+
+def writing(path: str, content: str) -> str:
+    """Return the shell commands that write a file, as another administrator would."""
+    return f"mkdir -p $(dirname {path}); cat > {path} <<'WITNESS'\n{content}WITNESS"
