@@ -14,7 +14,7 @@ test: lint lab  ## from nothing to all tests green
 	$(VENV)/pytest tests/unit tests/lab
 
 check: lint  ## format, lint, types, unit tests; no lab, under a minute
-	$(VENV)/pytest --quiet
+	$(VENV)/pytest --quiet -n auto
 
 lint: .venv/.tests  ## format, lint, strict types
 	$(VENV)/ruff format --check --quiet .

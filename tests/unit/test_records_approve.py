@@ -1,0 +1,285 @@
+"""Approving a plan, and applying it only so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archives import (
+    ALICE,
+    BOB,
+    CAROL,
+    RECORD,
+    RUNS,
+    allow,
+    archive_in,
+    by_both,
+    edit,
+    key,
+    run,
+    signer,
+    team,
+    write,
+)
+
+from runbook.errors import BadInput, Refused
+from runbook.execute.journal import now
+from runbook.records import approve, canonical, sshsig
+from runbook.records.archive import Archive
+from runbook.records.sign import Signer
+from runbook.records.statement import Context
+
+PLAN = (RECORD / "plan.json").read_bytes()
+PLANNED, NEXT = RUNS[0], "20261123T130004Z-lab-00000d"
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    """An archive whose first run, among others, has shown the plan."""
+    return archive_in(tmp_path)
+
+
+def approved(records: Path, by: str = CAROL, **options: Any) -> Path:
+    return approve.approve(records, PLANNED, signer(by), reason="looks right", **options)
+
+
+def rewritten(path: Path, own: Signer, /, **values: str) -> None:
+    """Change what an approval says, and sign it anew."""
+    content = canonical.document(json.loads(path.read_text()) | values)
+    write(path, content)
+    write(path.with_name(path.name + ".sig"), own.sign(content, sshsig.APPROVAL))
+
+
+class TestSeal:
+    """The bytes that are approved."""
+
+    PARTS: dict[str, Any] = {  # noqa: RUF012
+        "site": {"name": "lab"},
+        "observed": {"docker01": {}},
+        "files": {},
+        "image": "traefik:3.6",
+    }
+
+    @pytest.mark.parametrize("part", PARTS)
+    def test_every_part_counts(self, part: str) -> None:
+        """Another site, observation, file or image is another plan; order of keys is not."""
+        sealed = approve.seal(self.PARTS)
+
+        assert approve.seal(dict(reversed(self.PARTS.items()))) == sealed
+        assert approve.seal(self.PARTS | {part: "moved"}) != sealed
+
+    def test_incomplete(self) -> None:
+        """A plan without one of them is none."""
+        with pytest.raises(BadInput, match="without files, image"):
+            approve.seal({"site": {}, "observed": {}})
+
+
+class TestApprove:
+    """What the second person does."""
+
+    def test_written(self, records: Path) -> None:
+        """The approval names run, plan, person and time, and the archive stays sound."""
+        told = json.loads(approved(records).read_text())
+
+        assert (told["run_id"], told["by"]) == (PLANNED, CAROL)
+        assert told["plan_sha256"] == canonical.sha256(PLAN)
+        assert told["at"] < told["expires"]
+        assert by_both(records) == (0, [])
+
+    def test_role(self, records: Path) -> None:
+        """A key that may not sign in the namespace of approvals approves nothing."""
+        with pytest.raises(Refused, match="does not permit it in the namespace runbook-approval"):
+            approved(records, BOB)
+        assert not (records / "approvals").exists()
+
+    def test_altered_run(self, records: Path) -> None:
+        """A plan that is not as it was sealed is not approved."""
+        edit(records / PLANNED / "plan.json", "3.6", "3.7")
+
+        with pytest.raises(Refused, match=r"plan\.json: altered"):
+            approved(records)
+
+    def test_unknown_run(self, records: Path) -> None:
+        """There must be such a run, and it must have a plan."""
+        with pytest.raises(BadInput, match="no ledger knows the run other"):
+            approve.approve(records, "other", signer(CAROL), reason="")
+        archive = Archive(records, signer(BOB))
+        run(archive, NEXT, before_close=lambda folder: (folder / "plan.json").unlink())
+        with pytest.raises(BadInput, match="has no plan"):
+            approve.approve(records, NEXT, signer(CAROL), reason="")
+
+
+def wrong_plan(path: Path) -> None:
+    rewritten(path, signer(CAROL), plan_sha256="0" * 64)
+
+
+def self_approved(path: Path) -> None:
+    rewritten(path, signer(ALICE), by=ALICE)
+
+
+def self_approved_by_another_name(path: Path) -> None:
+    line = f"dave@example {signer(ALICE).public_line}"
+    allow(path.parents[1], [*team(), line])
+    rewritten(path, signer(ALICE), by="dave@example")
+
+
+def foreign(path: Path) -> None:
+    rewritten(path, Signer(key("mallory"), CAROL))
+
+
+def edited(path: Path) -> None:
+    edit(path, "looks right", "looks good")
+
+
+def unsigned(path: Path) -> None:
+    path.with_name(path.name + ".sig").unlink()
+
+
+def expired(path: Path) -> None:
+    rewritten(path, signer(CAROL), expires="2026-11-01T00:00:00.000Z")
+
+
+def yet_to_come(path: Path) -> None:
+    rewritten(path, signer(CAROL), at="2999-01-01T00:00:00.000Z")
+
+
+def not_an_approval(path: Path) -> None:
+    rewritten(path, signer(CAROL), at="soon")
+
+
+REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "missing": (lambda path: path.unlink(), "nobody has approved this plan"),
+    "wrong plan": (wrong_plan, "wrong plan: what was approved is another one"),
+    "self-approved": (self_approved, f"self-approved: {ALICE} is the operator"),
+    "self-approved by another name": (
+        self_approved_by_another_name,
+        "self-approved: dave@example signs with the operator's key",
+    ),
+    "foreign": (foreign, "is not in allowed_signers"),
+    "edited": (edited, "it is not a signature of this content"),
+    "unsigned": (unsigned, f"{CAROL}.json.sig: missing"),
+    "expired": (expired, "it expired at 2026-11-01T00:00:00.000Z"),
+    "yet to come": (yet_to_come, "it is of 2999-01-01T00:00:00.000Z, after"),
+    "not an approval": (not_an_approval, "not an approval"),
+}
+
+
+class TestRequire:
+    """What a run asks for before it applies."""
+
+    def test_granted(self, records: Path) -> None:
+        """The approval of the very plan by another person lets the run go on."""
+        path = approved(records)
+
+        assert approve.require(records, PLAN, signer(ALICE)) == path
+
+    @pytest.mark.parametrize("name", REFUSED)
+    def test_refused(self, records: Path, name: str) -> None:
+        """Each reason has its own message, and nothing is changed."""
+        spoil, said = REFUSED[name]
+        spoil(approved(records))
+
+        with pytest.raises(Refused) as refused:
+            approve.require(records, PLAN, signer(ALICE))
+        assert said in str(refused.value)
+        assert refused.value.exit_code == 3
+
+    def test_one_of_several(self, records: Path) -> None:
+        """An approval that holds is found beside others that do not."""
+        allow(records, [*team(), f"aaron@example {signer(BOB).public_line}"])
+        other = approve.approve(records, PLANNED, Signer(key("bob"), "aaron@example"), reason="")
+        not_an_approval(other)
+        path = approved(records)
+
+        assert approve.require(records, PLAN, signer(ALICE)) == path
+
+    def test_time(self, records: Path) -> None:
+        """It holds for a day unless said otherwise."""
+        approved(records)
+        now = datetime.now(UTC)
+
+        assert approve.require(records, PLAN, signer(ALICE), now + timedelta(hours=23))
+        with pytest.raises(Refused, match="expired"):
+            approve.require(records, PLAN, signer(ALICE), now + timedelta(hours=25))
+
+
+SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "wrong plan": (wrong_plan, ".json: wrong plan: it approves 0000"),
+    "self-approved": (self_approved, ".json: self-approved: alice@example is the operator"),
+    "self-approved by another name": (self_approved_by_another_name, ".json: self-approved: dave"),
+    "foreign": (foreign, ".json.sig: "),
+    "edited": (edited, ".json.sig: "),
+    "unsigned": (unsigned, ".json.sig: missing"),
+    "expired": (expired, ".json: it expired at 2026-11-01"),
+    "not an approval": (not_an_approval, ".json: not an approval"),
+}
+
+
+class TestInTheRecord:
+    """The approval as a part of the run that it allowed."""
+
+    def apply(
+        self, records: Path, spoil: Callable[[Path], Any] = lambda _path: None
+    ) -> dict[str, Any]:
+        """Apply under an approval, and return what the statement says of it."""
+        path = approved(records)
+
+        def place(folder: Path) -> None:
+            approve.place(path, folder)
+            spoil(folder / "approval.json")
+
+        # The recorded results are of a time before any approval.
+        times = {"started": now(), "finished": now()}
+        run(Archive(records, signer(ALICE)), NEXT, before_close=place, **times)
+        told = json.loads((records / NEXT / "statement.json").read_text())
+        return dict(told["predicate"]["approval"])
+
+    def test_holds(self, records: Path) -> None:
+        """Both verifiers find it in order; the statement says who approved what."""
+        told = self.apply(records)
+
+        assert by_both(records) == (0, [])
+        assert (told["kind"], told["by"], told["review_due"]) == ("pre", CAROL, None)
+        assert told["plan_sha256"] == canonical.sha256(PLAN)
+
+    @pytest.mark.parametrize("name", SPOILT)
+    def test_does_not_hold(self, records: Path, name: str) -> None:
+        """A run recorded with an approval that does not hold is bad, whoever signed the record."""
+        spoil, said = SPOILT[name]
+
+        def spoil_copy(path: Path) -> None:
+            path.chmod(0o644)
+            spoil(path)
+
+        self.apply(records, spoil_copy)
+        status, found = by_both(records)
+
+        assert status == 1
+        assert [line for line in found if line.startswith(f"BAD {NEXT}/approval{said}")]
+
+    def test_after_the_fact(self, records: Path) -> None:
+        """An approval given after the run had started approves nothing."""
+        path = approved(records)
+        archive = Archive(records, signer(ALICE))
+        run(archive, NEXT, before_close=lambda folder: approve.place(path, folder))
+
+        status, found = by_both(records)
+
+        assert status == 1
+        assert "after 2026-11-23T13:01:47" in found[0]
+
+    def test_emergency(self, records: Path) -> None:
+        """An emergency is recorded as one, with a reason and a day for its review."""
+        told = approve.emergency(PLAN, signer(ALICE), "the edge is down")
+        run(Archive(records, signer(ALICE)), NEXT, context=Context(approval=told))
+        predicate = json.loads((records / NEXT / "statement.json").read_text())["predicate"]
+
+        assert predicate["approval"]["kind"] == "emergency"
+        assert predicate["approval"]["review_due"] > predicate["approval"]["at"]
+        assert by_both(records) == (0, [])
+        with pytest.raises(Refused, match="needs a reason"):
+            approve.emergency(PLAN, signer(ALICE), " ")

@@ -1,0 +1,248 @@
+"""Masking notebooks: every channel of one that really ran, and the joints between its parts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from runbook.execute import kernels
+from runbook.execute.kernels import Kernel
+from runbook.execute.serving import PapermillException, serve
+from runbook.records.redact import Masker, strip_ansi
+from runbook.records.redact_gate import gate
+from runbook.records.redact_variants import variants
+from runbook.secret import Registry
+
+CANARY = "Tr0ub4dor&3 'x' \"y\" <z>"
+
+STREAMS = ("stdout", "stderr")
+CHANNELS = """\
+import base64, html, json, logging, os, subprocess, sys, urllib.parse, warnings
+from IPython.display import HTML, JSON, Markdown, display
+import ipywidgets
+
+print("stdout", password)
+print("stderr", password, file=sys.stderr)
+for part in (password[:9], password[9:]):
+    print(part, end="", flush=True)
+    print("between", file=sys.stderr, flush=True)
+    display("a result between")
+print(f"\\x1b[31m{password[:5]}\\x1b[1m{password[5:]}\\x1b[0m")
+print(repr(password), {"a": password}, password.encode(), password[::-1])
+print(json.dumps(json.dumps(password)), urllib.parse.quote(password), password.encode().hex())
+print(base64.b64encode(f"bob:{password}".encode()).decode())
+subprocess.run(["sh", "-c", "printf '%s\\\\n' \\"$1\\"; set -x; : \\"$1\\"", "sh", password])
+logging.warning("logged %s", password)
+warnings.warn(password)
+display(HTML(f"<p>{html.escape(password)}</p>"), Markdown(password), JSON({password: [password]}))
+display({"application/x+json": {"a": [password]}}, raw=True, metadata={"m": password})
+display(ipywidgets.Text(value=password), ipywidgets.Password(value=password))
+{"result": password}
+"""
+FAILS = """\
+class Refused(Exception):
+    pass
+
+def connect(secret):
+    raise Refused("login with " + secret)
+
+connect(password)
+"""
+
+
+@pytest.fixture
+def masker() -> Masker:
+    """A masker of the canary."""
+    known = Registry()
+    known.add("canary", CANARY)
+    return Masker(known)
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A notebook that ran through every channel and then failed, and the error it raised."""
+    folder = tmp_path_factory.mktemp("executed")
+    source, output = folder / "source.ipynb", folder / "executed.ipynb"
+    cells = [
+        new_code_cell('password: str = ""', id="parameters", metadata={"tags": ["parameters"]}),
+        new_markdown_cell(f"With **{CANARY}**", id="title"),
+        new_code_cell(CHANNELS, id="channels"),
+        new_code_cell(FAILS, id="fails"),
+    ]
+    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernelspec}), source)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "PRELOAD", "json")
+        kernel = Kernel({}, folder / "kernel.log")
+        options = {"kernel": kernel, "save_to": output, "report": lambda *_, **__: None}
+        serving = kernel.submit(lambda: serve(source, {"password": CANARY}, 30, **options))
+        try:
+            with pytest.raises(PapermillException) as caught:
+                serving.result()
+        finally:
+            kernel.close()()
+    return output, str(caught.value)
+
+
+def canaries(text: str) -> set[str]:
+    """Return the forms of the canary that a text holds, colours ignored."""
+    return {form for form in variants(CANARY) if form in text or form in strip_ansi(text)}
+
+
+class TestRealNotebook:
+    """One that was executed."""
+
+    def test_every_channel_leaks(self, executed: tuple[Path, str]) -> None:
+        """Without masking the canary is all over it, or the tests below prove nothing."""
+        text = executed[0].read_text()
+
+        assert len(canaries(text)) >= 8
+        assert canaries(executed[1])
+
+    def test_nothing_is_left(self, executed: tuple[Path, str], masker: Masker) -> None:
+        """Not one form is left in the file, nor in any text of it as its reader sees it."""
+        notebook = masker.mask_notebook(nbformat.read(executed[0], 4))
+        text = nbformat.writes(notebook)
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+        streams = {n: "".join(o.text for o in outputs if o.get("name") == n) for n in STREAMS}
+        error = outputs[-1]
+
+        assert canaries(text) == set()
+        assert all(streams.values())
+        assert [canaries(stream) for stream in streams.values()] == [set(), set()]
+        assert text.count("[masked:") > 20
+        assert error.evalue == "login with [masked:canary]"
+        assert canaries("\n".join(error.traceback)) == set()
+        nbformat.validate(notebook)
+
+    def test_parameters(self, executed: tuple[Path, str], masker: Masker) -> None:
+        """The injected cell and papermill's own list of parameters hold the placeholder."""
+        notebook = masker.mask_notebook(nbformat.read(executed[0], 4))
+        (injected,) = [c for c in notebook.cells if c.id == "injected-parameters"]
+
+        assert notebook.metadata.papermill.parameters == {"password": "[masked:password]"}
+        assert "[masked:" in injected.source
+
+    def test_unknown_value(self, executed: tuple[Path, str]) -> None:
+        """Where nobody knows the value, its key masks it in parameters and injected cell."""
+        notebook = Masker(Registry()).mask_notebook(nbformat.read(executed[0], 4))
+        (injected,) = [c for c in notebook.cells if c.id == "injected-parameters"]
+
+        assert notebook.metadata.papermill.parameters == {"password": "[masked:password]"}
+        assert 'password = "[masked:password]"' in injected.source
+
+    def test_error_for_the_command_line(self, executed: tuple[Path, str], masker: Masker) -> None:
+        """The text of papermill's error, which repeats cell and traceback, is masked as text."""
+        assert canaries(masker.mask(executed[1])) == set()
+        assert "Refused: login with [masked:canary]" in strip_ansi(masker.mask(executed[1]))
+
+    def test_the_gate_agrees(
+        self, executed: tuple[Path, str], masker: Masker, tmp_path: Path
+    ) -> None:
+        """It finds the canary in what ran, and nothing in the masked copy."""
+        masked = masker.mask_notebook(nbformat.read(executed[0], 4))
+        nbformat.write(masked, tmp_path / "masked.ipynb")
+
+        assert {leak.secret for leak in gate(executed[0].parent, masker)} == {"canary"}
+        assert gate(tmp_path, masker) == ()
+
+    def test_masked_again(self, executed: tuple[Path, str], masker: Masker) -> None:
+        """A second masking changes nothing, and the notebook itself was not touched."""
+        notebook = nbformat.read(executed[0], 4)
+        masked = masker.mask_notebook(notebook)
+
+        assert masker.mask_notebook(masked) == masked
+        assert notebook == nbformat.read(executed[0], 4)
+
+
+def stream(name: str, text: str) -> Any:
+    """Return a chunk of a stream."""
+    return new_output("stream", name=name, text=text)
+
+
+def with_outputs(*outputs: Any) -> Any:
+    """Return a notebook with one cell of these outputs."""
+    return new_notebook(cells=[new_code_cell("x", outputs=list(outputs))])
+
+
+class TestJoints:
+    """Texts in parts."""
+
+    def test_a_value_over_chunks(self, masker: Masker) -> None:
+        """The chunks of that stream become one, at the place of the first."""
+        shown = new_output("display_data", data={"text/plain": "table"})
+        notebook = with_outputs(
+            stream("stdout", f"a {CANARY[:4]}"),
+            stream("stderr", "e"),
+            shown,
+            stream("stdout", f"{CANARY[4:]} b"),
+        )
+        outputs = masker.mask_notebook(notebook).cells[0].outputs
+
+        assert [output.get("text") for output in outputs] == ["a [masked:canary] b", "e", None]
+
+    def test_chunks_that_hide_nothing(self, masker: Masker) -> None:
+        """Chunks stay where they are, so that a table stays between its lines."""
+        notebook = with_outputs(
+            stream("stdout", "one\n"),
+            new_output("display_data", data={"text/plain": "table"}),
+            stream("stdout", f"{CANARY}\n"),
+        )
+        outputs = masker.mask_notebook(notebook).cells[0].outputs
+
+        assert [output.get("text") for output in outputs] == ["one\n", None, "[masked:canary]\n"]
+
+    def test_a_key_and_its_value_over_chunks(self) -> None:
+        """Rules see the joined stream, too."""
+        notebook = with_outputs(stream("stdout", "password="), stream("stdout", "hunter2\n"))
+        (output,) = Masker(Registry()).mask_notebook(notebook).cells[0].outputs
+
+        assert output.text == "password=[masked:password]\n"
+
+    def test_a_traceback(self, masker: Masker) -> None:
+        """A value over lines of a traceback is masked; one without a secret keeps its colours."""
+        known = Registry()
+        known.add("key", "first-line\nsecond-line")
+        coloured = ["\x1b[31mValueError\x1b[0m", "no such VIP"]
+        error = {"ename": "E", "evalue": ""}
+        notebook = with_outputs(
+            new_output("error", traceback=["at first-line", "second-line, end"], **error),
+            new_output("error", traceback=coloured, **error),
+        )
+        outputs = Masker(known).mask_notebook(notebook).cells[0].outputs
+
+        assert ["".join(output.traceback) for output in outputs] == [
+            "at [masked:key], end",
+            "".join(coloured),
+        ]
+
+    def test_as_it_is_in_the_file(self, masker: Masker) -> None:
+        """Lists of lines, as a file holds them, are joined as nbformat joins them."""
+        lines = [f"{CANARY}\n", "SWMKEY-1-", "7c37Cc86" * 5]
+        data = {"text/html": lines, "application/json": ["a", CANARY]}
+        notebook = json.loads(nbformat.writes(with_outputs(new_output("display_data", data=data))))
+        (output,) = masker.mask_notebook(notebook).cells[0].outputs
+
+        assert output.data["text/html"] == "[masked:canary]\n[masked:swarm-key]"
+
+    def test_widget_state_is_dropped(self, masker: Masker) -> None:
+        """It holds what was typed, whether it is known or not."""
+        notebook = new_notebook(metadata={"widgets": {"state": {"value": "typed-in"}}, "a": 1})
+
+        assert masker.mask_notebook(notebook).metadata == {"a": 1}
+
+    def test_metadata_and_attachments(self, masker: Masker) -> None:
+        """They are masked as the rest; what identifies a cell stays."""
+        cell = new_markdown_cell("", id="about", metadata={"note": CANARY})
+        cell["attachments"] = {"a.txt": {"text/plain": CANARY}}
+        masked = masker.mask_notebook(new_notebook(cells=[cell], metadata={CANARY: CANARY}))
+
+        assert masked.metadata == {"[masked:canary]": "[masked:canary]"}
+        assert masked.cells[0].metadata.note == "[masked:canary]"
+        assert masked.cells[0].attachments == {"a.txt": {"text/plain": "[masked:canary]"}}
+        assert masked.cells[0].id == "about"
