@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -57,13 +58,14 @@ def outcome(step: str, resource: str) -> Callable[[dict[str, Any]], bool]:
     return reached
 
 
-def progress(step: str, words: str) -> Callable[[dict[str, Any]], bool]:
-    """Return what recognises a sentence of a step's."""
-
-    def reached(entry: dict[str, Any]) -> bool:
-        return entry.get("step") == step and words in entry.get("event", {}).get("message", "")
-
-    return reached
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """Kill a run and its kernels at once, as when the operator's machine loses its power."""
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    )
+    for pid in (process.pid, *map(int, children.stdout.split())):
+        os.kill(pid, signal.SIGKILL)
+    assert finished(process).status == -signal.SIGKILL
 
 
 @pytest.mark.leaves("edge")
@@ -89,6 +91,25 @@ def test_killed_again_and_again(bare: Lab, operator: Operator) -> None:
     check = operator("check")
     assert check.status == 0, check.text
     assert_whole(bare)
+
+
+@pytest.mark.leaves("unknown")
+def test_killed_before_the_reload_is_confirmed(bare: Lab, operator: Operator) -> None:
+    """The next run does not take for settled the rules that the gateway is about to take back."""
+    process = operator.start("run", "--only", "shorewall")
+    end = time.monotonic() + WAIT_S
+    armed = ["systemctl", "is-active", "--quiet", "runbook-rollback.timer"]
+    while bare.exec("gateway", armed)[0] != 0:
+        assert process.poll() is None, finished(process).text
+        assert time.monotonic() < end
+    kill_all(process)
+    done = operator("run", "--only", "shorewall", "--json")
+    assert done.status == 0, done.stderr
+    assert done.changes[-1]["resource"] == "live firewall"
+    seen = snapshot(bare)
+    assert seen["gateway units runbook"] == ""
+    assert seen["gateway saved firewalls"] == ""
+    assert seen["gateway firewall"].count("-j DNAT") == 2
 
 
 @pytest.mark.leaves("edge")
