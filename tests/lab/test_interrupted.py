@@ -69,50 +69,6 @@ def kill_all(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.leaves("edge")
-def test_killed_again_and_again(bare: Lab, operator: Operator) -> None:
-    """Killed after the rules, a package and the stack were written: the next run ends well."""
-    # One step each for the first two, so that no other step is ahead of the moment waited for.
-    moments = [
-        (["--only", "shorewall"], outcome("shorewall", "file /etc/shorewall/rules")),
-        (["--only", "keepalived"], outcome("keepalived", "package keepalived")),
-        ([], outcome("traefik", "service traefik_traefik")),
-    ]
-    for options, moment in moments:
-        process = operator.start("run", *options)
-        until(operator, process, moment)
-        process.kill()
-        assert finished(process).status == -signal.SIGKILL
-    done = operator("run", "--json")
-    assert done.status == 0, done.stderr
-    assert done.stderr.count("an earlier run was killed; its record is closed") == 1
-    records = [json.loads(path.read_text()) for path in operator.records.glob("*/results.json")]
-    statuses = sorted(record["status"] for record in records)
-    assert statuses == ["completed", *["killed"] * len(moments)]
-    check = operator("check")
-    assert check.status == 0, check.text
-    assert_whole(bare)
-
-
-@pytest.mark.leaves("unknown")
-def test_killed_before_the_reload_is_confirmed(bare: Lab, operator: Operator) -> None:
-    """The next run does not take for settled the rules that the gateway is about to take back."""
-    process = operator.start("run", "--only", "shorewall")
-    end = time.monotonic() + WAIT_S
-    armed = ["systemctl", "is-active", "--quiet", "runbook-rollback.timer"]
-    while bare.exec("gateway", armed)[0] != 0:
-        assert process.poll() is None, finished(process).text
-        assert time.monotonic() < end
-    kill_all(process)
-    done = operator("run", "--only", "shorewall", "--json")
-    assert done.status == 0, done.stderr
-    assert done.changes[-1]["resource"] == "live firewall"
-    seen = snapshot(bare)
-    assert seen["gateway units runbook"] == ""
-    assert seen["gateway saved firewalls"] == ""
-    assert seen["gateway firewall"].count("-j DNAT") == 2
-
-
-@pytest.mark.leaves("edge")
 def test_interrupted(bare: Lab, operator: Operator) -> None:
     """Ctrl-C ends a run with 130; the record says so, and the next run ends well."""
     process = operator.start("run", "--json")
