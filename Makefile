@@ -11,7 +11,7 @@ run: lab  ## from nothing to a verified edge in the lab
 	$(VENV)/runbook run $(SITE)
 
 test: lint lab  ## from nothing to all tests green
-	$(VENV)/pytest tests/unit tests/lab
+	$(VENV)/pytest tests/unit tests/lab tests/browser
 
 check: lint  ## format, lint, types, unit tests; no lab, under a minute
 	$(VENV)/pytest --quiet -n auto

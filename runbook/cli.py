@@ -7,14 +7,17 @@ reached or the site refuses, nothing was changed; 4 `run --plan` or `check` foun
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from runbook.errors import BadInput, RunbookError
+from runbook.records.entering_cli import approve
 
 if TYPE_CHECKING:
     from runbook.site import SiteFile
@@ -26,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-GROUPS = {"site": "runbook.site.cli", "lab": "runbook.lab.cli"}
+GROUPS = {"site": "runbook.site.cli", "records": "runbook.records.cli", "lab": "runbook.lab.cli"}
 
 SiteArgument = Annotated[
     Path, typer.Argument(metavar="SITE", help="A site file, such as parameters/lab.yml.")
@@ -35,6 +38,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print results.json ins
 RecordsOption = Annotated[Path, typer.Option(help="Folder that receives the run's record.")]
 NotebooksOption = Annotated[
     Path | None, typer.Option(help="Folder of the notebooks; by default those of the package.")
+]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option(help="SSH key that signs the record, or its .pub where the agent holds it."),
+]
+JunitOption = Annotated[
+    Path | None, typer.Option(help="Also write the results into this file, as JUnit XML.")
 ]
 
 
@@ -46,23 +56,39 @@ def run(
     from_step: Annotated[
         str | None, typer.Option("--from", help="Run this step and those after it.")
     ] = None,
+    ticket: Annotated[str | None, typer.Option(help="The change request.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, in a few words.")] = None,
+    approved: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Apply what this run planned and somebody approved."),
+    ] = None,
+    emergency: Annotated[
+        bool, typer.Option("--emergency", help="Do not wait for an approval; needs --reason.")
+    ] = False,
+    key: KeyOption = None,
+    junit: JunitOption = None,
     as_json: JsonOption = False,
     records: RecordsOption = Path("records"),
     notebooks: NotebooksOption = None,
 ) -> None:
     """Run the notebooks in order, headless, and leave a record."""
-    _run(site, "plan" if plan else "apply", (only, from_step), as_json, (records, notebooks))
+    mode: Literal["plan", "apply"] = "plan" if plan else "apply"
+    why = {"ticket": ticket, "reason": reason, "approved": approved, "emergency": emergency}
+    steps = {"only": only, "from_step": from_step}
+    _run(site, {"mode": mode, **steps, **why}, (records, notebooks, key), as_json, junit)
 
 
 @app.command()
 def check(
     site: SiteArgument,
+    key: KeyOption = None,
+    junit: JunitOption = None,
     as_json: JsonOption = False,
     records: RecordsOption = Path("records"),
     notebooks: NotebooksOption = None,
 ) -> None:
     """Plan only, for cron and CI: the exit status is 4 where the site has drifted."""
-    _run(site, "plan", (None, None), as_json, (records, notebooks))
+    _run(site, {"mode": "plan"}, (records, notebooks, key), as_json, junit)
 
 
 @app.command()
@@ -78,12 +104,15 @@ def trust(
     confirm_keys(_load(site), confirmed=yes)
 
 
+app.command()(approve)
+
+
 def _run(
     site: Path,
-    mode: Literal["plan", "apply"],
-    steps: tuple[str | None, str | None],
+    asked: dict[str, Any],
+    places: tuple[Path, Path | None, Path | None],
     as_json: bool,
-    folders: tuple[Path, Path | None],
+    junit: Path | None,
 ) -> None:
     site_file = _load(site)
     from rich.console import Console
@@ -91,9 +120,9 @@ def _run(
     from runbook import summary
     from runbook.execute import Request, run
 
-    only, from_step = steps
-    records, notebooks = folders
-    request = Request(mode, only, from_step, notebooks or _notebooks(), records)
+    _refuse_unwritable(junit)
+    records, notebooks, key = places
+    request = Request(notebooks=notebooks or _notebooks(), records=records, key=key, **asked)
     console = Console(stderr=True, highlight=False)
     with summary.Progress(console) as progress:
         result = run(site_file, request, listener=progress)
@@ -101,7 +130,18 @@ def _run(
         typer.echo(summary.as_json(result.results))
     else:
         summary.show(result, Console(highlight=False))
+    if junit is not None:
+        from runbook.execute.junit import write
+
+        write(junit, result.results)
     raise typer.Exit(int(result.exit_status))
+
+
+def _refuse_unwritable(junit: Path | None) -> None:
+    # Before the run: its results are not to be lost for a name that was mistyped.
+    if junit is not None and not os.access(junit.parent, os.W_OK):
+        todo = f"make the folder {junit.parent}, or name another file"
+        raise BadInput(f"{junit} cannot be written", todo=todo)
 
 
 def _notebooks() -> Path:
@@ -131,5 +171,14 @@ def main() -> None:
     try:
         app(prog_name="runbook")
     except RunbookError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        typer.echo(_masked(f"{type(error).__name__}: {error}"), err=True)
         sys.exit(error.exit_code)
+    except Exception:  # nobody foresaw it, so what it says may hold anything
+        typer.echo(_masked(traceback.format_exc()), err=True)
+        sys.exit(1)
+
+
+def _masked(text: str) -> str:
+    from runbook.records.redact import MASKER
+
+    return MASKER.mask(text)

@@ -25,6 +25,7 @@ from runbook.ssh.command import CommandFailed, CommandTimeout, Result, last_word
 from runbook.ssh.config import SshConfig
 from runbook.ssh.errors import Deadline, no_session
 from runbook.ssh.keys import Identities
+from runbook.ssh.known_hosts import fingerprint
 from runbook.ssh.pool import Pool
 from runbook.ssh.session import Spoken, converse
 from runbook.ssh.sudo import how_to_allow, refusal
@@ -224,6 +225,14 @@ class Fleet:
             return self._connections.setdefault(
                 host, Connection(host, endpoint.user, reach, self.transcript)
             )
+
+    @property
+    def host_keys(self) -> dict[str, str]:
+        """The fingerprint of each connected host's key by host, as ``ssh-keygen -l`` shows it."""
+        with self._lock:
+            connected = dict(self._connections)
+        keys = {host: known.transport.get_remote_server_key() for host, known in connected.items()}
+        return {host: fingerprint(key.asbytes()) for host, key in keys.items()}
 
     def each(
         self,

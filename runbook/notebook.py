@@ -10,12 +10,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from runbook import sealed, stops
 from runbook.apply import Outcome, apply
-from runbook.changes import Change, Check, Plan, blocking, unified_diff
+from runbook.changes import Check, Plan, blocking
 from runbook.connection import Fleet
 from runbook.display import (
     Shown,
@@ -27,16 +28,20 @@ from runbook.display import (
     settings_table,
     table,
 )
-from runbook.errors import BadInput, ChangeFailed, CheckFailed, Refused, RunbookError
-from runbook.events import emit
+from runbook.errors import BadInput, RunbookError
+from runbook.events import emit, tell_secret
 from runbook.live import Live
 from runbook.lock import SwarmLock
-from runbook.site import SiteFile, load, unaccepted_risks
+from runbook.records import witness
+from runbook.secret import KNOWN
+from runbook.site import SiteFile, load
 from runbook.steps import CONVERGED, STEPS, StepInfo, find
 from runbook.steps.preflight import Facts as PreflightFacts
 from runbook.transcript import Transcript
 
 MODES = ("plan", "apply")
+
+KNOWN.listen(tell_secret)
 
 
 def open_step(name: str, site: str, mode: str) -> Step:
@@ -117,10 +122,20 @@ class Step:
         with _reporting(self._info.name):
             self._facts = self._info.module.observe(self._live)
             found = rows_table(self._info.module.rows(self._facts), time.monotonic() - start)
+        self._tell_hosts()
+        self._tell_state("before", self._facts)
         if isinstance(self._facts, PreflightFacts):
             for finding in self._facts.findings:
                 emit("finding", self._info.name, **finding.as_dict())
         return found
+
+    def _tell_hosts(self) -> None:
+        emit("hosts", self._info.name, keys=self._live.fleet.host_keys)
+
+    def _tell_state(self, moment: str, facts: Any) -> None:
+        if self._info.manages:
+            seen = sealed.state(self._info.module.rows(facts))
+            emit("state", self._info.name, moment=moment, seen=seen)
 
     def findings(self) -> Shown:
         """Return the preflight's findings as a table."""
@@ -138,8 +153,12 @@ class Step:
         with _reporting(self._info.name):
             self._plan = self._planned(self._observed())
         changes = [change.as_dict() for change in self._plan.changes]
-        emit("plan", self._info.name, digest=self._plan.digest, changes=changes)
+        told = {"sealed": self._part(self._plan)} if self._info.manages else {}
+        emit("plan", self._info.name, digest=self._plan.digest, changes=changes, **told)
         return plan_table(self._plan)
+
+    def _part(self, plan: Plan) -> dict[str, Any]:
+        return sealed.part(self._info, self._live, self._facts, plan)
 
     def _planned(self, facts: Any) -> Plan:
         return Plan(self._info.name, tuple(self._info.module.plan(self._live, facts)))
@@ -157,16 +176,19 @@ class Step:
         if not plan.changes:
             return table("0 changes to make.", [], [])
         with _reporting(self._info.name):
-            self._refuse_risks()
+            _raise(stops.risky(self._live.site, self._info.name))
+            if self._info.manages:
+                sealed.refuse_moved(self._info.name, self._part(plan))
         with _reporting(self._info.name), SwarmLock(self._live, self._info.name) as lock:
-            self._refuse_moved(plan)
+            _raise(stops.moved(plan, self._planned(self._info.module.observe(self._live))))
+            _tell_witnesses(self._live.fleet, tuple(self._live.site.managers))
             self._applied = True
             outcomes = apply(self._live, plan, self._report, lock.proceed)
             shown = outcomes_table(outcomes, len(plan.changes))
-            failed = [outcome for outcome in outcomes if outcome.error]
-            if failed:
+            error = stops.broken(outcomes, plan)
+            if error is not None:
                 _show(shown)
-                raise _failure(outcomes, len(plan.changes) - len(outcomes), self._info.name)
+                raise error
         return shown
 
     def _shown_plan(self) -> Plan:
@@ -175,24 +197,6 @@ class Step:
                 "nothing was planned yet", step=self._info.name, todo="run the plan cell"
             )
         return self._plan
-
-    def _refuse_risks(self) -> None:
-        # The preflight finds them too, but a step may be run without it.
-        risks = unaccepted_risks(self._live.site)
-        if risks:
-            text = "; ".join(f"{risk.what} ({risk.why})" for risk in risks)
-            raise Refused(text, step=self._info.name, todo=risks[0].todo)
-
-    def _refuse_moved(self, plan: Plan) -> None:
-        now = self._planned(self._info.module.observe(self._live))
-        if now.digest == plan.digest:
-            return
-        moved = unified_diff(_lines(plan.changes), _lines(now.changes), "plan")
-        raise Refused(
-            f"the site has moved since the plan was shown:\n{moved}",
-            step=self._info.name,
-            todo="look at it, and run the notebook again",
-        )
 
     def _report(self, outcome: Outcome) -> None:
         change = outcome.change
@@ -220,6 +224,7 @@ class Step:
             return table("Not verified: the mode is plan.", [], [])
         with _reporting(self._info.name):
             checks = self._checks()
+            self._tell_hosts()  # acceptance meets the client only now
             for check in checks:
                 emit("check", self._info.name, **check.as_dict())
             failed = [check for check in checks if not check.passed]
@@ -239,7 +244,9 @@ class Step:
         if CONVERGED not in self._info.required_checks(self._live.site):
             return checks
         # A plan without changes, made from what was read in this notebook, is the second reading.
-        again = self._planned(module.observe(self._live)) if self._applied else self._shown_plan()
+        facts = module.observe(self._live) if self._applied else self._observed()
+        self._tell_state("after", facts)
+        again = self._planned(facts) if self._applied else self._shown_plan()
         left = "; ".join(f"{change.host}: {change.summary}" for change in again.changes)
         return [*checks, Check(CONVERGED, "every host", "0 changes", left or "0 changes")]
 
@@ -254,33 +261,22 @@ class Step:
         )
 
     def _unproven(self, failed: list[Check]) -> RunbookError:
-        text = "; ".join(f"{c.name}: expected {c.expected!r}, seen {c.seen!r}" for c in failed)
         if isinstance(self._facts, PreflightFacts):
-            found = blocking(self._facts.findings)
-            todo = "\n    ".join(f"{finding.host}: {finding.todo}" for finding in found)
-            return Refused(failed[0].seen, step=self._info.name, todo=todo)
-        todo = "see what was seen above; a run again repairs drift and repeats the checks"
-        return CheckFailed(text, step=self._info.name, todo=todo)
+            return stops.unfit(failed[0], blocking(self._facts.findings), self._info.name)
+        return stops.unproven(failed, self._info.name)
 
 
-def _lines(changes: tuple[Change, ...]) -> str:
-    return "".join(
-        f"{change.host}: {change.summary}\n{change.before}→\n{change.after}\n" for change in changes
-    )
+@cache
+def _tell_witnesses(fleet: Fleet, managers: tuple[str, ...]) -> None:
+    """Have the managers know of the run before its first change, where a witness is wanted."""
+    text = os.environ.get(witness.VARIABLE)
+    if text:
+        fleet.each(managers, lambda connection: witness.write(connection, text))
 
 
-def _failure(outcomes: list[Outcome], untried: int, step: str) -> RunbookError:
-    failed = [outcome for outcome in outcomes if outcome.error]
-    text = "\n".join(f"{o.change.host}: {o.change.summary}: {o.error}" for o in failed)
-    # Refused also says that nothing was changed.
-    refused = all(isinstance(outcome.error, Refused) for outcome in outcomes)
-    kind: type[RunbookError] = Refused if refused else ChangeFailed
-    return kind(
-        text,
-        step=step,
-        todo=f"{untried} further changes were not tried; mend the cause and run again, "
-        "which goes on from here",
-    )
+def _raise(error: RunbookError | None) -> None:
+    if error is not None:
+        raise error
 
 
 def _next(info: StepInfo) -> str:

@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from runbook.errors import BadInput
 
-REFERENCE = r"(?:env|file|command):\S.*"
+REFERENCE = r"(?:env:[A-Za-z_]\w*|(?:file|command):\S.*)"
 """What a reference matches from its first to its last character."""
 
 SHORTEST = 8

@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from runbook.execute.status import Status
+from runbook.execute.status import ENDED_WELL, NOT_RUN
 
 if TYPE_CHECKING:
     from runbook.execute import RunResult
@@ -148,6 +148,23 @@ def show(result: RunResult, console: Console) -> None:
     if results["reason"]:
         console.print(Text(_plain(results["reason"]), style="red"), soft_wrap=True)
     console.print(Text(f"Record: {result.record}"), soft_wrap=True)
+    _show_seal(result, console)
+
+
+def _show_seal(result: RunResult, console: Console) -> None:
+    head = result.sealed.head
+    if result.sealed.signed_by is None:
+        told = "Not signed: nothing shows who made this record. Name your SSH key: --key"
+        console.print(Text(told, style="red"), soft_wrap=True)
+    else:
+        console.print(Text(f"Signed by {result.sealed.signed_by}"), soft_wrap=True)
+    # For the ticket: who has the head finds it out when a later line is missing or another.
+    console.print(Text(f"Ledger head: {head.principal} {head.seq} {head.head}"), soft_wrap=True)
+    if result.testimony is not None:
+        keepers = ", ".join(result.testimony.keepers) or "nobody"
+        console.print(Text(f"Witnessed by {keepers}"), soft_wrap=True)
+        for error in result.testimony.errors:
+            console.print(Text(_plain(f"Not witnessed: {error}"), style="red"), soft_wrap=True)
 
 
 def as_json(results: Results) -> str:
@@ -184,7 +201,7 @@ def steps_table(results: Results) -> Table:
         checks = counts["checks_passed"] + counts["checks_failed"]
         seconds = "" if step["duration_ms"] is None else f"{step['duration_ms'] / 1000:.1f}"
         passed = f"{counts['checks_passed']} of {checks}" if checks else ""
-        style = {Status.COMPLETED: "green", Status.NEVER_RAN: "dim"}.get(status, "red")
+        style = "green" if status in ENDED_WELL else "dim" if status in NOT_RUN else "red"
         table.add_row(step["step"], changes, passed, seconds, Text(status, style=style))
     return table
 

@@ -8,6 +8,7 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runbook.records.redact import MASKER
 from runbook.ssh.command import Result
 
 STDERR_TAIL = 2000  # characters; enough for the message, not for a build log
@@ -15,7 +16,7 @@ STDERR_TAIL = 2000  # characters; enough for the message, not for a build log
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One command as the transcript keeps it; what went in and came out stays out of it.
+    """One command as the transcript keeps it: masked; what went in and came out stays out of it.
 
     Args:
         time: When it was started, UTC, ISO 8601.
@@ -70,10 +71,10 @@ class Transcript:
             time=result.started.isoformat(timespec="milliseconds"),
             host=result.host,
             sudo=result.sudo,
-            argv=result.argv,
+            argv=tuple(MASKER.mask_json(result.argv)),
             status=result.status,
             duration_ms=result.duration_ms,
-            stderr=result.stderr[-STDERR_TAIL:],
+            stderr=MASKER.mask(result.stderr)[-STDERR_TAIL:],
         )
         with self._lock:
             self._entries.append(entry)

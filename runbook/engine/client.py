@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -21,11 +22,11 @@ from papermill.log import logger
 
 from runbook.engine.manager import HonestManager, silent
 from runbook.errors import BadInput
+from runbook.events import MIME, SWITCH
 from runbook.execute.kernels import Kernel, LocalKernelManager
 from runbook.execute.notebooks import declared_parameters
 from runbook.execute.status import ExitStatus, Status
-
-EVENT = "application/vnd.runbook.event+json"
+from runbook.secret import KNOWN
 
 IOPUB_TIMEOUT_S = 30  # nbclient's 4 s are too few for a machine that is busy with its lab
 
@@ -63,7 +64,7 @@ class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
             try:
                 self.nb_man.cell_start(cell, index)
                 self.execute_cell(cell, index)
-                status = Status.COMPLETED
+                status = self.nb_man.achieved
             except CellExecutionError as error:
                 status = self._end_of(error)
                 self.nb_man.end(status, ": ".join(filter(None, (error.ename, error.evalue))))
@@ -76,7 +77,7 @@ class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
                 raise
             finally:
                 self.nb_man.cell_complete(cell, index, status=status)
-        self.nb_man.end(Status.COMPLETED)
+        self.nb_man.end_well()
 
     def _end_of(self, error: BaseException) -> Status:
         if self.kernel and self.kernel.stopping:
@@ -92,11 +93,17 @@ class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
             self.kernel.entered_cell()
         elif self.kernel and kind == "status" and content["execution_state"] == "idle":
             self.kernel.left_cell()
-        elif kind == "display_data" and EVENT in content["data"]:
-            self.nb_man.report("event", event=content["data"][EVENT])
+        elif kind == "display_data" and MIME in content["data"]:
+            self._hear(content["data"][MIME])
             return None
         output: NotebookNode | None = super().process_message(msg, *place)
         return output
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        if event.get("event") == "secret":  # it comes before whatever holds the value
+            KNOWN.add(event["name"], event["value"])
+        else:
+            self.nb_man.hear(event)
 
 
 class HonestEngine(NBClientEngine):  # type: ignore[misc]
@@ -112,20 +119,20 @@ class HonestEngine(NBClientEngine):  # type: ignore[misc]
         """Run the notebook and return it.
 
         Raises:
-            BadInput: The output exists, or a parameter is given that the notebook does not
-                declare; nothing was run or written.
+            BadInput: The output exists, a parameter is given that the notebook does not declare,
+                or outputs are to be copied elsewhere; nothing was run or written.
             PapermillExecutionError: A cell left through ``sys.exit``.
         """
         kernel, given = options.pop("kernel", None), options.pop("save_to", None)
         save_to = given or _local(options.get("output_path"))
         _refuse(nb, save_to)
+        _refuse_copies(options)
         _normalise(nb, given)
         names = ("output_path", "progress_bar", "autosave_cell_every")
         manager = HonestManager(
             nb,
             save_to=save_to,
             report=options.pop("report", silent),
-            log_output=options.get("log_output", False),
             **{name: options.pop(name) for name in names if name in options},
         )
         manager.notebook_start()
@@ -137,8 +144,9 @@ class HonestEngine(NBClientEngine):  # type: ignore[misc]
             raise
         finally:
             manager.notebook_complete()
-        _refuse_exit(nb)
-        return nb
+        masked = manager.masked
+        _refuse_exit(masked)
+        return masked
 
     @classmethod
     def execute_managed_notebook(
@@ -161,7 +169,8 @@ class HonestEngine(NBClientEngine):  # type: ignore[misc]
             log=logger,
             **options,
         )
-        client.execute()
+        # Without them the notebook would not tell what its cells came to.
+        client.execute(env={**os.environ, SWITCH: "1"})
 
 
 def _abandon_tasks() -> None:
@@ -187,6 +196,16 @@ def _refuse(nb: NotebookNode, save_to: Path | None) -> None:
         raise BadInput(
             f"unknown parameter {', '.join(unknown)}; the notebook declares "
             f"{', '.join(sorted(known)) or 'none'}"
+        )
+
+
+def _refuse_copies(options: dict[str, Any]) -> None:
+    # Outputs come in pieces, and a secret that is cut in two is in neither of them.
+    asked = [name for name in ("log_output", "stdout_file", "stderr_file") if options.get(name)]
+    if asked:
+        raise BadInput(
+            f"{', '.join(asked)}: outputs go to the notebook only, where secrets are masked",
+            todo="leave the option out, and read the notebook",
         )
 
 

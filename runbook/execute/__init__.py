@@ -1,6 +1,7 @@
 """Headless runs: every step's notebook through papermill, and the record it leaves.
 
-Importing this package is cheap; papermill is loaded when a run starts.
+Importing this package is cheap, and the archive of records reads its journals and results; what
+makes them is imported when a run starts.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from typing import TYPE_CHECKING
 
 from runbook.execute import notebooks
 from runbook.execute.journal import Listener
-from runbook.execute.record import Record
 from runbook.execute.results import Results
-from runbook.execute.runner import GRACE_S, Runner
 from runbook.execute.selection import Request, Step, select
 from runbook.execute.status import ExitStatus, Status
 
 if TYPE_CHECKING:
+    from runbook.execute.closing import Testimony
+    from runbook.records.archive import Sealed
     from runbook.site import SiteFile
 
-__all__ = ["GRACE_S", "ExitStatus", "Request", "RunResult", "Status", "run"]
+__all__ = ["ExitStatus", "Request", "RunResult", "Status", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,15 @@ class RunResult:
         record: Its folder.
         exit_status: What the program ends with.
         results: What ``results.json`` in the record holds.
+        sealed: Who signed it, and the ledger's head to keep elsewhere.
+        testimony: Which managers have that head in their journals; ``None``: none was wanted.
     """
 
     record: Path
     exit_status: ExitStatus
     results: Results
+    sealed: Sealed
+    testimony: Testimony | None = None
 
 
 def run(
@@ -59,8 +64,16 @@ def run(
         listener: Told every entry of the journal, one at a time, from several threads.
 
     Raises:
-        BadInput: An unknown step, or a notebook that cannot be run; nothing was started.
+        BadInput: An unknown step, a notebook that cannot be run, or a record that cannot be kept;
+            nothing was started.
+        Refused: The key cannot sign, or something that the site requires is missing; likewise.
+        Withheld: The record holds a secret and is not published; the run itself is over.
     """
+    from runbook.execute.closing import testify
+    from runbook.execute.opening import begin, prepare
+    from runbook.execute.record import Record
+    from runbook.execute.runner import Runner
+
     if steps is None:
         from runbook.steps import STEPS
 
@@ -68,6 +81,12 @@ def run(
     chosen = select(steps, request)
     for step in chosen:
         notebooks.check(request.notebooks / step.notebook)
-    record = Record(request.records, site_file.site.name, listener)
-    results = Runner(site_file, request, chosen, record).run()
-    return RunResult(record.folder, ExitStatus(results["exit_status"]), results)
+    opening = prepare(site_file, request)
+    record = Record(opening.archive, site_file.site.name, listener)
+    environment = begin(record, site_file, request, opening, {s: s in chosen for s in steps})
+    surprise = Runner(site_file, request, chosen, record, environment).run()
+    results, sealed = record.close()
+    if surprise is not None:
+        raise surprise
+    status = ExitStatus(results["exit_status"])
+    return RunResult(record.folder, status, results, sealed, testify(site_file, record, sealed))

@@ -1,9 +1,10 @@
 """The journal of a run: what happened, line by line, written outside the kernels.
 
 One JSON object a line, each with ``seq``, ``time`` and ``kind``; everything else about a run is
-derived from these lines. The kinds, in the order in which a run has them:
+derived from these lines. They hold no secret. The kinds, in the order in which a run has them:
 
-    run opened      run_id, site, site_file, mode, steps: [{step, notebook}]
+    run opened      run_id, site, site_file, settings: {name: value}, mode, context, emergency,
+                    steps: [{step, notebook, skipped}]
     record closed   record: the record of an earlier run that was killed, found and closed now
     kernel started  folder: the name of its folder of sockets, among the temporary files
     step started    step, notebook
@@ -28,6 +29,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from runbook.records.redact import MASKER
+
 KERNEL_FOLDER = "runbook-"
 """What the names of the kernels' folders begin with."""
 
@@ -44,7 +47,7 @@ class Journal:
     """An append-only file of entries, held by one process.
 
     Args:
-        path: The file; created, or continued if it exists.
+        path: The file; created, or continued if it exists. One that is sealed is only held.
         listener: Told every entry after it was written, one at a time, in any thread; until it
             raises ``OSError``.
 
@@ -53,11 +56,11 @@ class Journal:
     """
 
     def __init__(self, path: Path, listener: Listener) -> None:
-        # O_APPEND and one write an entry: a killed writer leaves whole lines.
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = _open(path)
         try:
             # The system drops the lock with the process, however that ends (flock(2)).
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _drop_cut_off(path)
             self.entries: list[Entry] = read(path)
         except BaseException:
             os.close(self._file)
@@ -66,9 +69,10 @@ class Journal:
         self._lock = threading.Lock()
 
     def write(self, kind: str, **particulars: Any) -> None:
-        """Append one entry, and tell the listener."""
+        """Append one entry, masked, and tell the listener."""
+        told = MASKER.mask_json(particulars)
         with self._lock:
-            entry = {"seq": len(self.entries), "time": now(), "kind": kind, **particulars}
+            entry = {"seq": len(self.entries), "time": now(), "kind": kind, **told}
             line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n"
             os.write(self._file, line.encode())
             self.entries.append(entry)
@@ -90,5 +94,21 @@ class Journal:
 def read(path: Path) -> list[Entry]:
     """Return the entries of a journal; a last line that was cut off is left out."""
     # Not splitlines(): a line ends at a line feed, not at U+2028 within a message.
-    *lines, _cut_off = path.read_text(encoding="utf-8").split("\n")
+    *lines, _cut_off = path.read_bytes().split(b"\n")
     return [json.loads(line) for line in lines]
+
+
+def _open(path: Path) -> int:
+    try:
+        # O_APPEND and one write an entry: a killed writer leaves whole lines.
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except PermissionError:  # killed between the seal and the final name
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _drop_cut_off(path: Path) -> None:
+    """Remove what follows the last whole line: after it, the next entry would be none."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)

@@ -21,6 +21,7 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import ensure_event_loop, run_sync
 
 from runbook.execute.journal import KERNEL_FOLDER
+from runbook.records.redact import MASKER
 
 if TYPE_CHECKING:
     from jupyter_client.asynchronous.client import AsyncKernelClient
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 START_TIMEOUT_S = 60
+LAST_WORDS_S = 1.0
+SHORT_CELL_S = 0.2
+"""How long a cell may take that is not worth an interrupt."""
+LOG_BYTES = 2**20
+"""The end of what is said that is kept."""
+
 PRELOAD = "runbook.notebook"
 _FRESH = "get_ipython().reset(new_session=True)"
 
@@ -67,6 +74,42 @@ class LocalKernelManager(AsyncKernelManager):
         )
 
 
+class KernelLog:
+    """What a kernel's process says besides its messages; the children of cells say it there, too.
+
+    It is kept in memory until the kernel has ended, since what it says may come before the word
+    that a part of it is a secret.
+
+    Args:
+        path: The file, written when the kernel has ended, masked; not written where it is empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._said = bytearray()
+        self._reading_end, self.writing_end = os.pipe()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def handed_over(self) -> None:
+        """Note that the kernel has its own hold of the writing end."""
+        os.close(self.writing_end)
+
+    def finish(self) -> None:
+        """Write what was said."""
+        # A child that outlives the kernel keeps the pipe open; it has had its say.
+        self._reader.join(LAST_WORDS_S)
+        said = bytes(self._said)
+        if said:
+            self.path.write_bytes(MASKER.mask_bytes(said))
+
+    def _read(self) -> None:
+        with open(self._reading_end, "rb", buffering=0) as pipe:
+            while piece := pipe.read(65536):
+                self._said += piece
+                del self._said[:-LOG_BYTES]
+
+
 class Kernel:
     """One kernel of a run, serving notebooks one after another.
 
@@ -75,13 +118,13 @@ class Kernel:
 
     Args:
         environment: Variables the kernel gets on top of this process's.
-        log: Receives what the kernel's process says besides its messages; removed where empty.
+        log: Receives what the kernel's process says besides its messages.
     """
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.manager = LocalKernelManager()
         self.client: AsyncKernelClient | None = None
-        self._log = log
+        self._log = KernelLog(log)
         self._lock = threading.Lock()
         self._busy = False
         self._stop_asked = False
@@ -103,7 +146,11 @@ class Kernel:
         with self._lock:
             self._busy = True
             if self._stop_asked:
-                self._signal(signal.SIGINT)
+                # Not at once: of a cell that has just ended it would break the reply, which is
+                # then waited for until the grace is over.
+                late = threading.Timer(SHORT_CELL_S, self._interrupt_cell)
+                late.daemon = True
+                late.start()
 
     def left_cell(self) -> None:
         """Note that the kernel is between two cells; called by the engine."""
@@ -118,6 +165,11 @@ class Kernel:
             if self._busy and not self._stop_asked:
                 self._signal(signal.SIGINT)
             self._stop_asked = True
+
+    def _interrupt_cell(self) -> None:
+        with self._lock:
+            if self._busy:
+                self._signal(signal.SIGINT)
 
     def kill(self) -> None:
         """Kill the kernel and the children in its process group."""
@@ -136,8 +188,7 @@ class Kernel:
             self._thread.submit(lambda: ensure_event_loop().close()).result()
             self._thread.shutdown()
             self.manager.remove()
-            if not self._log.stat().st_size:
-                self._log.unlink()
+            self._log.finish()
 
         return finish
 
@@ -152,10 +203,13 @@ class Kernel:
             os.killpg(process.pid, number)
 
     async def _start(self, environment: Mapping[str, str]) -> None:
-        with self._log.open("wb") as log:
+        end = self._log.writing_end
+        try:
             await self.manager.start_kernel(
-                env={**os.environ, **environment}, stdout=log, stderr=log
+                env={**os.environ, **environment}, stdout=end, stderr=end
             )
+        finally:
+            self._log.handed_over()
         self.client = self.manager.client()
         self.client.start_channels(stdin=False, hb=False)
         self.client.allow_stdin = False
@@ -173,7 +227,7 @@ class Kernel:
                 continue
             if message["msg_type"] == "iopub_welcome":
                 return
-        raise KernelStartError(f"the kernel did not start; see {self._log.name}")
+        raise KernelStartError(f"the kernel did not start; see {self._log.path.name}")
 
     def _serve(self, work: Callable[[], T]) -> T:
         self._started.result()
@@ -190,7 +244,7 @@ class Kernel:
                 reply = await self.client.get_shell_msg(timeout=1)
             except Empty:
                 if not await self.manager.is_alive():
-                    raise KernelStartError(f"the kernel died; see {self._log.name}") from None
+                    raise KernelStartError(f"the kernel died; see {self._log.path.name}") from None
                 continue
             if reply["parent_header"].get("msg_id") == request:
                 break

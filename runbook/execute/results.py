@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runbook.execute.journal import Entry
-from runbook.execute.status import ExitStatus, Status
+from runbook.execute.status import ENDED_WELL, NOT_RUN, ExitStatus, Status
 
 SCHEMA = 1
 Results = dict[str, Any]
@@ -48,7 +48,8 @@ def step_results(entries: Sequence[Entry], declared: Entry, killed: bool = False
     own = [entry for entry in entries if entry.get("step") == declared["step"]]
     started, ended = _last(own, "step started"), _last(own, "step ended") or {}
     unfinished = Status.KILLED if killed else Status.RUNNING
-    status = unfinished if started else Status.NEVER_RAN
+    not_run = Status.SKIPPED if declared.get("skipped") else Status.NEVER_RAN
+    status = unfinished if started else not_run
     return {
         "step": declared["step"],
         "notebook": declared["notebook"],
@@ -65,7 +66,7 @@ def step_results(entries: Sequence[Entry], declared: Entry, killed: bool = False
 def outcome(
     entries: Sequence[Entry], step: str, error: BaseException | None, required: Iterable[str] | None
 ) -> tuple[Status, str]:
-    """Return how a step ended, and why where that is not ``completed``.
+    """Return how a step ended, and why where it did not end well.
 
     Args:
         entries: The run's journal up to now.
@@ -77,11 +78,12 @@ def outcome(
     ended = _last(own, "notebook ended") or {"status": Status.FAILED, "reason": ""}
     status, reason = Status(ended["status"]), ended["reason"]
     if error is not None:
-        broken = Status.FAILED if status is Status.COMPLETED else status
+        broken = Status.FAILED if status in ENDED_WELL else status
         return broken, reason or f"{type(error).__name__}: {error}"
-    if status is Status.COMPLETED:
-        reason = judge(_evidence(own, step), required)
-    return (Status.FAILED, reason) if status is Status.COMPLETED and reason else (status, reason)
+    if status not in ENDED_WELL:
+        return status, reason
+    reason = judge(_evidence(own, step), required)
+    return (Status.FAILED if reason else status), reason
 
 
 def judge(evidence: Results, required: Iterable[str] | None) -> str:
@@ -120,11 +122,7 @@ def exit_status(results: Results) -> ExitStatus:
 
 def first_broken(results: Results) -> Results | None:
     """Return the step that failed first, or ``None``."""
-    broken = [
-        step
-        for step in results["steps"]
-        if step["status"] not in (Status.COMPLETED, Status.NEVER_RAN)
-    ]
+    broken = [step for step in results["steps"] if step["status"] not in ENDED_WELL | NOT_RUN]
     return min(broken, key=lambda step: step["finished"] or "~", default=None)
 
 

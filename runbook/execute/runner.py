@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
@@ -13,10 +13,12 @@ from graphlib import TopologicalSorter
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from runbook.events import SWITCH
+from runbook.execute import closing
 from runbook.execute.record import Record
-from runbook.execute.results import Results, collect, exit_status, first_broken, outcome
+from runbook.execute.results import collect, exit_status, first_broken, outcome
 from runbook.execute.selection import Request, Step, order, side_by_side
-from runbook.execute.status import ExitStatus, Status
+from runbook.execute.status import ENDED_WELL, ExitStatus, Status
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -44,14 +46,21 @@ class Runner:
         site_file: The declared site.
         request: What is run.
         steps: The steps to run.
-        record: Receives what happens.
+        record: Receives what happens; its journal is opened.
+        environment: Variables for the kernels.
     """
 
     def __init__(
-        self, site_file: SiteFile, request: Request, steps: tuple[Step, ...], record: Record
+        self,
+        site_file: SiteFile,
+        request: Request,
+        steps: tuple[Step, ...],
+        record: Record,
+        environment: Mapping[str, str],
     ) -> None:
         self.site_file = site_file
         self.request = request
+        self.environment = environment
         self.steps = {step.name: step for step in steps}
         self.needs = order(steps, site_file.site)
         self.record = record
@@ -63,41 +72,30 @@ class Runner:
         self._deadline: float | None = None
         self._surprise: BaseException | None = None
 
-    def run(self) -> Results:
-        """Run the steps, close the record, and return what it holds."""
+    def run(self) -> BaseException | None:
+        """Run the steps and end the journal.
+
+        Returns:
+            What nobody foresaw; to be raised once the record is closed.
+        """
         begun = time.monotonic()
         with signals_into(self._inbox):
-            self._open()
             try:
                 self._start_kernels()
                 self._work()
             finally:
                 self._close_kernels()
-        results = self._close(begun)
-        if self._surprise is not None:
-            raise self._surprise
-        return results
-
-    def _open(self) -> None:
-        self.journal.write(
-            "run opened",
-            run_id=self.record.run_id,
-            site=self.site_file.site.name,
-            site_file=str(self.site_file.path),
-            mode=self.request.mode,
-            steps=[{"step": s.name, "notebook": s.notebook} for s in self.steps.values()],
-        )
-        for killed in self.record.killed:
-            self.journal.write("record closed", record=killed.name)
-        self.journal.sync()
+        self._end(begun)
+        return self._surprise
 
     def _start_kernels(self) -> None:
         from runbook.execute.kernels import Kernel
 
         environment = {
-            "RUNBOOK_EVENTS": "1",
+            SWITCH: "1",
             "RUNBOOK_RUN_ID": self.record.run_id,
             "RUNBOOK_RECORD": str(self.record.folder),
+            **self.environment,
         }
 
         def start(log: str) -> None:
@@ -110,6 +108,7 @@ class Runner:
 
         if side_by_side(self.needs):
             start("kernel-2.log")
+        threading.Thread(target=closing.warm, daemon=True).start()
 
     def _work(self) -> None:
         waiting = TopologicalSorter(self.needs)
@@ -131,7 +130,7 @@ class Runner:
                     self._interrupt(number)
                 case (name, future):
                     kernel, status = self._finish(name, future)
-                    if status is Status.COMPLETED:
+                    if status in ENDED_WELL:
                         waiting.done(name)
                         idle.append(kernel)
                     else:
@@ -178,6 +177,7 @@ class Runner:
         ended: dict[str, Any] = {"status": status.value, "reason": reason}
         self.journal.write("step ended", step=name, **ended, duration_ms=_ms_since(begun))
         self.journal.sync()
+        self.record.settle(step.notebook, status, reason)
         return kernel, status
 
     def _interrupt(self, number: int) -> None:
@@ -200,7 +200,7 @@ class Runner:
         for closed in closing:
             closed()
 
-    def _close(self, begun: float) -> Results:
+    def _end(self, begun: float) -> None:
         results = collect(self.journal.entries)
         broken = first_broken(results)
         status, reason, code = Status.COMPLETED, "", exit_status(results)
@@ -211,7 +211,6 @@ class Runner:
             status, reason = Status(broken["status"]), f"{broken['step']}: {broken['reason']}"
         ended: dict[str, Any] = {"status": status.value, "reason": reason, "exit_status": int(code)}
         self.journal.write("run closed", **ended, duration_ms=_ms_since(begun))
-        return self.record.close()
 
 
 def _ms_since(begun: float) -> int:

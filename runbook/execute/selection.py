@@ -49,6 +49,11 @@ class Request:
         notebooks: Folder of the steps' notebooks.
         records: Folder that receives the run's record.
         cell_timeout_s: Longest time for one cell in seconds.
+        key: SSH key that signs the record; ``None``: RUNBOOK_KEY, or the one that the site names.
+        ticket: The change request.
+        reason: Why, in the operator's words.
+        approved: The run whose plan was approved, by the beginning or end of its id.
+        emergency: Whether it cannot wait for an approval; it is to be reviewed afterwards.
     """
 
     mode: Literal["plan", "apply"] = "plan"
@@ -57,6 +62,11 @@ class Request:
     notebooks: Path = Path("notebooks")
     records: Path = Path("records")
     cell_timeout_s: int = CELL_TIMEOUT_S
+    key: Path | None = None
+    ticket: str | None = None
+    reason: str | None = None
+    approved: str | None = None
+    emergency: bool = False
 
 
 def select(steps: Sequence[Step], request: Request) -> tuple[Step, ...]:

@@ -4,7 +4,7 @@ The operator knows one address, a port of 127.0.0.1 that leads to the gateway's 
 every other node through it. All host keys are pinned. Source: ssh_config(5), sshd(8).
 """
 
-from runbook.lab.state import INNER, OPERATOR, State
+from runbook.lab.state import INNER, OPERATOR, SIGNING, State
 from runbook.lab.topology import Node, Role, Topology
 
 USER = "gerard"
@@ -69,6 +69,7 @@ def make_keys(topology: Topology, state: State) -> None:
     """Make the keys the lab does not have yet, before several nodes ask for them at once."""
     for name in (OPERATOR, INNER):
         state.key(name)
+    State(state.folder.parent).key(SIGNING)
     for node in topology.nodes:
         state.host_key(node.name)
 

@@ -1,7 +1,8 @@
 """What a lab keeps on the operator's disk: its topology, its keys, and the files ssh reads.
 
 All of it is under ``.lab/<name>/`` of the current folder, readable by its owner alone, and never
-committed. Keys belong to one lab and die with it.
+committed. Keys belong to one lab and die with it; only the one that signs records stays, beside the
+labs, as the records do.
 """
 
 import fcntl
@@ -24,6 +25,7 @@ FOLDER = Path(".lab")
 OPERATOR = "id_ed25519"
 TURN_TIMEOUT_S = 300.0  # an up that builds the images takes a minute or two
 INNER = "gateway_ed25519"  # opens the nodes for gerard on the gateway
+SIGNING = "records_ed25519"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class State:
     def identity(self) -> Path:
         """The operator's private key."""
         return self.folder / OPERATOR
+
+    @property
+    def signing_key(self) -> Path:
+        """The operator's private key that signs records, of whatever lab."""
+        return self.folder.parent / SIGNING
 
     @property
     def description(self) -> Path:

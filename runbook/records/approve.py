@@ -1,11 +1,13 @@
 """Approval: a second person signs the digest of a plan before it is applied.
 
-A plan is sealed as the bytes of ``plan.json``: the site, what was observed, the files as they would
-be written and the image. Whatever of these moves makes another digest, and the approval void.
+A plan is sealed as the bytes of ``plan.json``: the site and its image, and for each step what was
+observed, the files as they would be written and the changes. Whatever of these moves makes another
+digest, and the approval void.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,29 +20,23 @@ from runbook.records import allowed_signers, canonical, sign, sshsig, verify
 from runbook.records.approval import SCHEMA, Approval, Use, objections, read
 from runbook.records.archive import ALLOWED, REVOKED
 from runbook.records.findings import Level
+from runbook.records.ledger import moment
 from runbook.records.sign import Signer
 from runbook.records.sshsig import Unverified
-from runbook.records.statement import APPROVAL, APPROVAL_SIGNATURE, PLAN
+from runbook.records.statement import APPROVAL, APPROVAL_SIGNATURE, PLAN, STATEMENT
 from runbook.records.trust import Trust
 
 FOLDER = "approvals"
 VALID_FOR = timedelta(hours=24)
 REVIEW_WITHIN = timedelta(days=5)
-_PARTS = frozenset({"site", "observed", "files", "image"})
 
 
 def seal(plan: Mapping[str, Any]) -> bytes:
     """Return the bytes of ``plan.json``, whose digest is approved.
 
     Args:
-        plan: What would be done: site, observed, files and image, and whatever else is part of it.
-
-    Raises:
-        BadInput: One of these is missing.
+        plan: What would be done, see :func:`runbook.execute.evidence.plan`.
     """
-    missing = _PARTS - plan.keys()
-    if missing:
-        raise BadInput(f"a plan without {', '.join(sorted(missing))} cannot be sealed")
     return canonical.document({"schema": SCHEMA, **plan})
 
 
@@ -65,8 +61,16 @@ def approve(
     if bad:
         raise Refused(f"{run_id} cannot be approved: {bad[0]}")
     path = archive / run_id / PLAN
-    if not path.is_file():
-        raise BadInput(f"{run_id} has no {PLAN}", todo="approve a run that only planned")
+    told = json.loads((archive / run_id / STATEMENT).read_bytes())["predicate"]
+    if (told["mode"], told["outcome"]) != ("plan", "ok") or not path.is_file():
+        raise BadInput(
+            f"{run_id} ({told['mode']}, {told['outcome']}) is no plan that came to its end",
+            todo="approve one: runbook run SITE --plan",
+        )
+    if told["operator"]["principal"] == signer.principal:
+        raise Refused(
+            f"{signer.principal} made this plan and cannot approve it", todo="ask somebody else to"
+        )
     now = datetime.now(UTC)
     digest = canonical.sha256_of(path)
     approval = Approval(run_id, digest, signer.principal, _rfc(now), _rfc(now + valid_for), reason)
@@ -75,7 +79,11 @@ def approve(
     try:
         sign.verify(content, signature, sshsig.APPROVAL, _allowed(archive), (signer.principal, now))
     except Unverified as error:
-        raise Refused(f"{signer.principal} may not approve: {error}") from error
+        line = f'{signer.principal} namespaces="{sshsig.APPROVAL}" {signer.public_line}'
+        raise Refused(
+            f"{signer.principal} may not approve: {error}",
+            todo=f"have this line reviewed and added to {archive / ALLOWED}: {line}",
+        ) from error
     target = archive / FOLDER / f"{run_id}-{signer.principal}.json"
     target.parent.mkdir(exist_ok=True)
     canonical.write(target.with_name(target.name + ".sig"), signature.encode())
@@ -114,9 +122,7 @@ def require(archive: Path, plan: bytes, operator: Signer, at: datetime | None = 
             f"wrong plan: what was approved is another one ({', '.join(others)})",
             todo="the site or its hosts have moved since: plan anew, and have that approved",
         )
-    raise Refused(
-        "nobody has approved this plan", todo="have it approved: runbook records approve RUN"
-    )
+    raise Refused("nobody has approved this plan", todo="have it approved: runbook approve RUN")
 
 
 def check(
@@ -146,28 +152,23 @@ def place(path: Path, folder: Path) -> None:
     shutil.copyfile(path.with_name(path.name + ".sig"), folder / APPROVAL_SIGNATURE)
 
 
-def emergency(plan: bytes, operator: Signer, reason: str) -> dict[str, Any]:
+def emergency(plan: bytes, by: str, reason: str, at: str) -> dict[str, Any]:
     """Return what a statement says of a plan that is applied before anybody approved it.
 
     Args:
         plan: The bytes of ``plan.json``.
-        operator: Who takes it upon themselves.
+        by: Who takes it upon themselves: a principal, or an account where nobody signs.
         reason: Why it cannot wait.
-
-    Raises:
-        Refused: There is no reason.
+        at: When the run was opened, RFC 3339 in UTC.
     """
-    if not reason.strip():
-        raise Refused("an emergency needs a reason", todo="give it: --reason")
-    now = datetime.now(UTC)
     return {
         "kind": "emergency",
-        "by": operator.principal,
+        "by": by,
         "plan_sha256": canonical.sha256(plan),
-        "at": _rfc(now),
+        "at": at,
         "expires": None,
         "reason": reason,
-        "review_due": _rfc(now + REVIEW_WITHIN),
+        "review_due": _rfc(moment(at) + REVIEW_WITHIN),
     }
 
 

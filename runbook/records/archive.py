@@ -11,7 +11,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
-from runbook.errors import Refused
+from runbook.errors import Refused, RunbookError
 from runbook.records import allowed_signers, anchors, canonical, dsse, provenance, sshsig, statement
 from runbook.records.ledger import FOLDER, Head, Ledger, Line, heads
 from runbook.records.sign import UNSIGNED, Signer, public_key, verify
@@ -59,6 +59,8 @@ class Archive:
         Raises:
             Refused: The key cannot be used, or is not in the archive's ``allowed_signers``.
         """
+        # First of all: a key that cannot sign is not to be named in a new archive.
+        probe = self.signer.sign(b"", sshsig.RECORD) if self.signer else ""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in SHIPPED:
             if not (self.folder / name).exists():
@@ -67,7 +69,7 @@ class Archive:
         if not allowed.exists():
             canonical.create(allowed, self._first_line().encode())
         if self.signer is not None:
-            self._check_allowed(self.signer)
+            self._check_allowed(self.signer, probe)
 
     def open_run(self, run_id: str, *, site: str, mode: str, context: Context) -> Head:
         """Enter a run into the ledger, before anything is contacted.
@@ -91,6 +93,9 @@ class Archive:
     def close_run(self, folder: Path, run_id: str, context: Context) -> Sealed:
         """Seal a run: statement, signature, files made read-only, and the ledger's line.
 
+        It may be one that an earlier process opened and left behind. What its results say, counts:
+        a run whose results are final was only not sealed.
+
         Args:
             folder: The record under whatever name; no file of it is written any more.
             run_id: The run that was opened.
@@ -98,37 +103,41 @@ class Archive:
 
         Raises:
             Refused: The key cannot be used any more; the run stays unclosed.
-            RunbookError: Something in the folder is no plain file.
+            RunbookError: No ledger has opened it, or something in the folder is no plain file.
         """
-        who = Identity(run_id, self._principal, provenance.account(), self._principal)
-        return self._seal(folder, who, context)
+        return self._seal(folder, self.identity(run_id), context)
 
-    def close_killed(self, folder: Path, run_id: str) -> Sealed | None:
-        """Seal a run that an earlier process opened and left behind.
-
-        What its results say, counts: a run whose results are final was only not sealed.
-
-        Args:
-            folder: The record that was left behind; its results are written.
-            run_id: The run.
-
-        Returns:
-            ``None`` where the ledger does not know the run, or has it closed already.
+    def identity(self, run_id: str) -> Identity:
+        """Return who opened a run, and who would sign it now.
 
         Raises:
-            Refused: The key cannot be used.
-            RunbookError: Something in the folder is no plain file.
+            RunbookError: No ledger has opened it.
         """
-        opened = next(self.events("opened", run_id), None)
-        if opened is None or self.is_closed(run_id):
-            return None
+        opened = self._opened(run_id)
         operator = opened["operator"]
         principal = None if operator == UNSIGNED else operator
         account = {"os_user": opened["os_user"], "host": opened["host"]}
-        context = Context(ticket=opened["ticket"], reason=opened["reason"])
         begun = (opened["site"], opened["mode"])
-        who = Identity(run_id, principal, account, self._principal, *begun)
-        return self._seal(folder, who, context)
+        return Identity(run_id, principal, account, self._principal, *begun)
+
+    def context(self, run_id: str) -> Context:
+        """Return why a run was opened, as far as its ledger says so.
+
+        Raises:
+            RunbookError: No ledger has opened it.
+        """
+        opened = self._opened(run_id)
+        return Context(ticket=opened["ticket"], reason=opened["reason"])
+
+    def _opened(self, run_id: str) -> Line:
+        opened = next(self.events("opened", run_id), None)
+        if opened is None:
+            raise RunbookError(f"no ledger of {self.folder} has opened the run {run_id}")
+        return opened
+
+    def is_opened(self, run_id: str) -> bool:
+        """Return whether a ledger has opened this run."""
+        return next(self.events("opened", run_id), None) is not None
 
     def is_closed(self, run_id: str) -> bool:
         """Return whether a ledger has this run closed: its folder only wants its final name."""
@@ -202,10 +211,9 @@ class Archive:
         head = "# Who may sign what: see ssh-keygen(1), ALLOWED SIGNERS. Keep a copy elsewhere.\n"
         return head + (_line_for(self.signer) if self.signer else "")
 
-    def _check_allowed(self, signer: Signer) -> None:
+    def _check_allowed(self, signer: Signer, probe: str) -> None:
         path = self.folder / ALLOWED
         known = allowed_signers.read(path, self.folder / REVOKED)
-        probe = signer.sign(b"", sshsig.RECORD)
         try:
             verify(b"", probe, sshsig.RECORD, known, (signer.principal, datetime.now(UTC)))
         except sshsig.Unverified as error:

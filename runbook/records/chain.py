@@ -140,10 +140,20 @@ class Chains:
             seen: The head.
             witness: Who has it: a file's name.
         """
-        if self._digests.get(seen.principal, {}).get(seen.seq) == seen.head:
+        if self.hold(seen, f"{witness} has seen"):
             self._covered[seen.principal] = max(self._covered[seen.principal], seen.seq)
-        else:
-            self._missed.setdefault(seen.principal, []).append((seen.seq, witness))
+
+    def hold(self, seen: Head, said: str) -> bool:
+        """Hold a head against its ledger, and return whether that has this line.
+
+        Args:
+            seen: The head.
+            said: Who has seen it, as the end of a sentence about a line.
+        """
+        is_there = self._digests.get(seen.principal, {}).get(seen.seq) == seen.head
+        if not is_there:
+            self._missed.setdefault(seen.principal, []).append((seen.seq, said))
+        return is_there
 
     def disagreements(self) -> Iterator[Finding]:
         """Yield where the ledgers are not those that others have seen: each one's first line."""
@@ -153,16 +163,16 @@ class Chains:
             there = [seen for seen in missed if digests and seen[0] in digests]
             gone = [seen for seen in missed if not digests or seen[0] not in digests]
             if digests is None:
-                yield Finding(Level.BAD, name, f"missing: {gone[0][1]} has seen it")
+                yield Finding(Level.BAD, name, f"missing: {gone[0][1]} it")
                 continue
             if there:
-                seq, witness = min(there)
-                said = f"rewritten: not the line that {witness} has seen"
-                yield Finding(Level.BAD, f"{name}:{seq + 1}", said)
+                seq, said = min(there)
+                what = f"rewritten: not the line that {said}"
+                yield Finding(Level.BAD, f"{name}:{seq + 1}", what)
             if gone:
-                seq, witness = max(gone)
-                said = f"cut or dropped: it lacks line {seq + 1}, which {witness} has seen"
-                yield Finding(Level.BAD, name, said)
+                seq, said = max(gone)
+                what = f"cut or dropped: it lacks line {seq + 1}, which {said}"
+                yield Finding(Level.BAD, name, what)
 
     def uncovered(self) -> Iterator[Finding]:
         """Yield the lines that excuse a loss, and that nothing signed vouches for."""

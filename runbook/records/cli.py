@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runbook.errors import BadInput
-from runbook.records import entering_cli, showing
+from runbook.records import entering_cli, showing, storage_cli
 from runbook.records.entering_cli import RECORDS, ArchiveOption, RunArgument
+
+if TYPE_CHECKING:
+    from runbook.records.witness import Journals
 
 app = typer.Typer(
     help="Find, read, compare, verify and hand over what runs have left.",
@@ -111,7 +114,8 @@ def verify(
     ] = None,
     archive: ArchiveOption = RECORDS,
     witness: Annotated[
-        Path | None, typer.Option(help="Heads that were kept elsewhere, as JSON.")
+        Path | None,
+        typer.Option(help="Heads kept elsewhere, in a .json; or a site whose managers are asked."),
     ] = None,
     signers: Annotated[
         Path | None, typer.Option(help="A reviewed copy of allowed_signers.")
@@ -128,14 +132,33 @@ def verify(
 
     exported = run is not None and run.endswith(".zip")
     runs = (find(archive, run).run_id,) if run and not exported else ()
-    heads = read_witness(witness) if witness else ()
+    is_list = witness is not None and witness.suffix == ".json"
+    heads = read_witness(witness) if witness and is_list else ()
+    told = _asked(witness) if witness and not is_list else None
     place = Path(run) if run and exported else archive
-    verification = verified(place, Options(runs, heads, independent, signers))
+    verification = verified(place, Options(runs, heads, independent, signers, told))
     if as_json:
         showing.as_json(verification.as_dict())
     else:
         showing.findings(verification)
     raise typer.Exit(verification.exit_status)
+
+
+@app.command("witness")
+def witness_(
+    site: Annotated[Path, typer.Argument(metavar="SITE", help="A site file.")],
+    archive: ArchiveOption = RECORDS,
+) -> None:
+    """Print what a site's managers have seen of these ledgers, for verify.sh --witness."""
+    from runbook.records import witness
+    from runbook.records.verify import chains_of
+
+    chains, told = chains_of(archive), _asked(site)
+    heads = witness.heads(told, chains)
+    showing.as_json([head.as_dict() for head in heads])
+    others = {seen.head for seen in told.seen} - set(heads)
+    if others:
+        typer.echo(f"left out: {len(others)} heads of ledgers that are not these", err=True)
 
 
 @app.command()
@@ -184,4 +207,12 @@ def export(
     typer.echo(f"{len(names)} runs in {target}; unpacked, sh verify.sh verifies them")
 
 
-app.registered_commands += entering_cli.app.registered_commands
+def _asked(site: Path) -> Journals:
+    from runbook.records import witness
+    from runbook.site import load
+
+    return witness.read_back(load(site))
+
+
+for part in (entering_cli, storage_cli):
+    app.registered_commands += part.app.registered_commands

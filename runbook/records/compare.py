@@ -11,7 +11,7 @@ from typing import Any
 from runbook.records import search
 from runbook.records.index import Run
 from runbook.records.search import Filter
-from runbook.records.statement import STATEMENT
+from runbook.records.statement import PLAN, STATEMENT
 
 BEFORE, AFTER = "before.json", "after.json"
 _STATED = ("site", "mode", "outcome", "ticket", "reason", "targets", "counts", "parameters")
@@ -65,11 +65,13 @@ def facts(folder: Path) -> Facts:
     told = json.loads((folder / STATEMENT).read_text(encoding="utf-8"))["predicate"]
     found: Facts = {"operator": told["operator"]["principal"]}
     for name in (*_STATED, *_MADE_WITH):
-        found |= _flat(name, told[name])
+        found |= flat(name, told[name])
     for step in _read(folder / "results.json").get("steps", []):
         found |= dict(_of_step(step))
+    # The settings tell priorities, image and rules as they were declared.
+    found |= flat("settings", _read(folder / PLAN).get("site", {}))
     for name in (BEFORE, AFTER):
-        found |= _flat(name.removesuffix(".json"), _read(folder / name))
+        found |= flat(name.removesuffix(".json"), _read(folder / name))
     return found
 
 
@@ -133,8 +135,8 @@ def _moved(state: Facts, before: Mapping[str, Any]) -> tuple[Difference, ...]:
     _learn(found, before)
     for host in state.keys() & found.keys():
         for resource in state[host].keys() & found[host].keys():
-            left |= _flat(f"{host}/{resource}", state[host][resource])
-            right |= _flat(f"{host}/{resource}", found[host][resource])
+            left |= flat(f"{host}/{resource}", state[host][resource])
+            right |= flat(f"{host}/{resource}", found[host][resource])
     return differences(left, right)
 
 
@@ -149,12 +151,12 @@ def _of_step(step: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield f"{name}/check {check.get('name')}/{check.get('where')}", check.get("seen")
 
 
-def _flat(name: str, value: Any) -> Facts:
+def flat(name: str, value: Any) -> Facts:
     """Return the leaves of nested mappings; a list is one value."""
     if not isinstance(value, dict) or not value:
         return {name: value if value != {} else None}
     return {
-        key: leaf for part in value for key, leaf in _flat(f"{name}/{part}", value[part]).items()
+        key: leaf for part in value for key, leaf in flat(f"{name}/{part}", value[part]).items()
     }
 
 

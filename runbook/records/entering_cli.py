@@ -27,7 +27,6 @@ RunArgument = Annotated[
 RECORDS = Path("records")
 
 
-@app.command()
 def approve(
     run: RunArgument,
     key: OwnKeyOption,
@@ -68,17 +67,20 @@ def redact(  # noqa: PLR0913, PLR0917  # an option of a command is an argument
 
 @app.command()
 def prune(
+    site: Annotated[Path, typer.Argument(metavar="SITE", help="A site file.")],
     archive: ArchiveOption = RECORDS,
-    days: Annotated[int, typer.Option(help="For how many days runs are kept.")] = 400,
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove them; else they are only shown.")
     ] = False,
     key: KeyOption = None,
 ) -> None:
-    """Show which runs have outlived their time, and remove them if told so; the ledger stays."""
+    """Show which runs have outlived the time that their site says, and remove them if told so."""
     from runbook.records import prune as pruning
+    from runbook.site import load
 
-    found = pruning.due(archive, days)
+    declared = load(site).site
+    days = declared.records.retention_days
+    found = pruning.due(archive, declared.name, days)
     for run in found:
         typer.echo(f"{run.run_id} closed {run.closed}")
     if yes:

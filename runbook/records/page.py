@@ -19,15 +19,16 @@ from markupsafe import Markup
 from runbook.execute.journal import read
 from runbook.execute.results import Results
 from runbook.records.page_notebook import cells, visible
-from runbook.records.page_timeline import timeline
+from runbook.records.page_timeline import kind, timeline
 
 UNFOLDED = 24
 """Lines; a longer diff is folded on screens."""
 
 _NOTHING = "—"
 _LEVELS = ("blocking", "warning", "fine")
-_MARKS = {"completed": "✓", "done": "✓", "interrupted": "⚠", "never ran": "○", "running": "…"}
-_SIGNS = {"+++ ": "hunk", "--- ": "hunk", "+": "ins", "-": "del", "@": "hunk"}
+_MARKS = {"good": "✓", "quiet": "○", "bad": "✗"}
+_SIGNS = {"+": "ins", "-": "del", "@": "hunk"}
+_OWN_MARKS = {"interrupted": "⚠", "running": "…"}
 
 
 def page(folder: Path, facts: Mapping[str, Any]) -> str:
@@ -62,7 +63,8 @@ def page(folder: Path, facts: Mapping[str, Any]) -> str:
 
 def _killed_at_once(facts: Mapping[str, Any]) -> Results:
     """Return the results of a run that was killed before it wrote a line."""
-    return {"run_id": facts.get("run_id"), "site": "a site", "status": "killed", "steps": []}
+    known = {name: facts.get(name) for name in ("run_id", "mode", "started")}
+    return {**known, "site": facts.get("site") or "a site", "status": "killed", "steps": []}
 
 
 class _Lenient(dict[str, Any]):
@@ -97,12 +99,25 @@ def flat(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
         yield " · ".join(path), _NOTHING if text in ("", "null", "{}") else text
 
 
-def _moved(before: Any, after: Any) -> dict[str, Any]:
-    """Return the values that differ; what is null is absent."""
-    old, new = ({n: v for n, v in flat(state) if v != _NOTHING} for state in (before, after))
-    names = [*old, *(name for name in new if name not in old)]
-    pairs = [(name, old.get(name, "absent"), new.get(name, "absent")) for name in names]
-    return {"total": len(pairs), "moved": [pair for pair in pairs if pair[1] != pair[2]]}
+def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that differ, and how many were read only before; null is absent.
+
+    Args:
+        before: By host, resource and field.
+        after: Likewise; a resource whose step did not come to its end is not in it.
+    """
+    again = {
+        host: {name: seen for name, seen in resources.items() if name in after.get(host, ())}
+        for host, resources in before.items()
+    }
+    first, old, new = (
+        {name: value for name, value in flat(state) if value != _NOTHING}
+        for state in (before, again, after)
+    )
+    names = dict.fromkeys([name for name, _ in (*flat(again), *flat(after))])
+    pairs = [(n, old.get(n, "absent"), new.get(n, "absent")) for n in names if n in old or n in new]
+    moved = [pair for pair in pairs if pair[1] != pair[2]]
+    return {"total": len(pairs), "moved": moved, "unread": len(first) - len(old)}
 
 
 def _told(results: Results) -> dict[str, Any]:
@@ -110,18 +125,24 @@ def _told(results: Results) -> dict[str, Any]:
     counts = [step["counts"] for step in results["steps"]]
     total = {name: sum(count[name] for count in counts) for name in counts[0]} if counts else {}
     checks = total.get("checks_passed", 0) + total.get("checks_failed", 0)
-    planned, done = total.get("changes", 0), total.get("done", 0)
-    complete, planning = results["status"] == "completed", results["mode"] == "plan"
-    if planning:
+    complete = results["status"] == "completed"
+    if results["mode"] == "plan":
         title = "Planned for" if complete else "Planning for"
-        words = [f"{planned} changes planned, none made"]
+        words = [f"{total.get('changes', 0)} changes planned, none made"]
     else:
         title = "Applied to" if complete else "Applying to"
-        words = [f"{done} of {planned} changes made" if planned else "nothing had to be changed"]
+        words = [_made(results["status"], total.get("changes", 0), total.get("done", 0))]
     if checks:
         words.append(f"{total['checks_passed']} of {checks} checks passed")
     title = f"{title} {results['site']}"
-    return {"title": title, "words": words, "kind": _kind(results["status"])}
+    return {"title": title, "words": words, "kind": kind(results["status"])}
+
+
+def _made(status: str, planned: int, done: int) -> str:
+    if not planned:
+        return "nothing had to be changed" if status == "completed" else "no change was planned"
+    # Of the change that was under way when a run was killed, nobody knows.
+    return f"{'at least ' if status == 'killed' else ''}{done} of {planned} changes made"
 
 
 def _step(step: Results) -> dict[str, Any]:
@@ -133,7 +154,7 @@ def _step(step: Results) -> dict[str, Any]:
         if made is not None:
             left.remove(made)
         changes.append(_Lenient({**change, "made": made}))
-    return _Lenient({**step, "planned": changes, "kind": _kind(step["status"])})
+    return _Lenient({**step, "planned": changes, "kind": kind(step["status"])})
 
 
 def _findings(steps: Iterable[Results], level: str) -> dict[str, Any]:
@@ -148,17 +169,11 @@ def _notebooks(folder: Path, steps: Iterable[Results]) -> Iterator[dict[str, Any
         path = folder / step["notebook"]
         if path.exists():
             notebook = json.loads(path.read_text(encoding="utf-8"))
-            yield {**step, "shown": list(cells(notebook)), "kind": _kind(step["status"])}
-
-
-def _kind(status: str) -> str:
-    if status in ("completed", "done"):
-        return "good"
-    return "quiet" if status in ("never ran", "running") else "bad"
+            yield {**step, "shown": list(cells(notebook)), "kind": kind(step["status"])}
 
 
 def _mark(status: str) -> str:
-    return f"{_MARKS.get(status, '✗')} {status}"
+    return f"{_OWN_MARKS.get(status) or _MARKS[kind(status)]} {status}"
 
 
 def _seconds(ms: int | None) -> str:
@@ -182,19 +197,40 @@ def _time(text: str | None) -> Markup:
     return Markup('<time datetime="{}">{} UTC</time>').format(text, shown)
 
 
+def _lines(diff: str) -> Iterator[tuple[str, str]]:
+    """Yield each line of a unified diff with what it is: ins, del, hunk or nothing of these."""
+    lines, below_old_name = diff.rstrip("\n").split("\n"), False
+    for line, next_one in zip(lines, [*lines[1:], ""], strict=True):
+        # A line that was "-- " is removed as "--- "; the names of the files come as a pair.
+        old_name = line.startswith("--- ") and next_one.startswith("+++ ")
+        yield line, "hunk" if old_name or below_old_name else _SIGNS.get(line[:1], "")
+        below_old_name = old_name
+
+
 def _coloured(diff: str) -> Markup:
-    lines = []
-    for line in diff.splitlines():
-        kind = _SIGNS.get(line[:4]) or _SIGNS.get(line[:1], "")
-        lines.append(Markup('<span class="{}">{}</span>').format(kind, visible(line) or " "))
-    return Markup("\n").join(lines)
+    line = Markup('<span class="{}">{}</span>')
+    return Markup("\n").join(line.format(sort, visible(text) or " ") for text, sort in _lines(diff))
 
 
 def _sums(diff: str) -> str:
     """Return how many lines a unified diff adds and removes."""
-    lines = [line for line in diff.splitlines() if not line.startswith(("+++ ", "--- "))]
-    added, removed = (sum(line.startswith(sign) for line in lines) for sign in "+-")
-    return f"+{added} -{removed}"
+    sorts = [sort for _, sort in _lines(diff)]
+    return f"+{sorts.count('ins')} -{sorts.count('del')}"
+
+
+def _tick(seconds: float) -> str:
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:g} {name}"
+    return f"{round(seconds, 1):g} s"
+
+
+def _css(text: object) -> Markup:
+    """Return a text as it stands in a string of CSS, every character escaped.
+
+    Source: CSS Syntax Module Level 3, 4.3.7, Consume an escaped code point.
+    """
+    return Markup("".join(f"\\{ord(character):06x}" for character in visible(text)))  # noqa: S704
 
 
 def _finalize(value: object) -> object:
@@ -219,12 +255,14 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "mark": _mark,
-        "kind": _kind,
+        "kind": kind,
         "seconds": _seconds,
         "time": _time,
         "diff": _coloured,
         "listed": _list,
         "sums": _sums,
+        "tick": _tick,
+        "css": _css,
     }
     environment.globals |= {"unfolded": UNFOLDED, "nothing": _Lenient()}
     return environment

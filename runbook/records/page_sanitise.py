@@ -8,6 +8,7 @@ security policy is a second wall, not the only one.
 from __future__ import annotations
 
 import html
+import re
 from html.parser import HTMLParser
 
 _BLOCKS = "table thead tbody tfoot tr th td caption p div pre ul ol li details summary blockquote"
@@ -21,7 +22,9 @@ DROPPED = frozenset(
 )
 """Elements that go with all that is in them."""
 
-_SIGNS = {"+": "ins", "-": "del", "@": "hunk"}
+_SIGNS = {"--- ": "hunk", "+++ ": "hunk", "+": "ins", "-": "del", "@": "hunk"}
+_LONG_WORD = re.compile(r"\S{32}(?=\S{8})")
+_MARK = re.compile("([✓✗⚠○]) ")
 _PICTURES = ("data:image/png;base64,", "data:image/jpeg;base64,", "data:image/svg+xml;base64,")
 
 
@@ -31,6 +34,12 @@ def sanitise(source: str) -> str:
     cleaner.feed(source)
     cleaner.close()
     return cleaner.result()
+
+
+def _cell(text: str) -> str:
+    """Return the text of a cell, escaped; it may break within a long word, not behind a mark."""
+    parts = _LONG_WORD.sub("\\g<0>\0", _MARK.sub("\\1\u00a0", text)).split("\0")
+    return "<wbr>".join(map(html.escape, parts))
 
 
 class _Cleaner(HTMLParser):
@@ -70,9 +79,10 @@ class _Cleaner(HTMLParser):
         if self._dropping:
             return
         # A line of a diff is recognised by its sign; the output's own colours fit one theme only.
-        if self._out and self._out[-1] == "<span>" and "pre" in self._open and data[0] in _SIGNS:
-            self._out[-1] = f'<span class="{_SIGNS[data[0]]}">'
-        self._out.append(html.escape(data))
+        sort = _SIGNS.get(data[:4]) or _SIGNS.get(data[:1])
+        if sort and self._out and self._out[-1] == "<span>" and "pre" in self._open:
+            self._out[-1] = f'<span class="{sort}">'
+        self._out.append(_cell(data) if "td" in self._open else html.escape(data))
 
     def _picture(self, attributes: dict[str, str | None]) -> None:
         source, alt = attributes.get("src") or "", html.escape(attributes.get("alt") or "")

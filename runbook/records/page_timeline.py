@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from runbook.execute.journal import Entry
+from runbook.execute.status import ENDED_WELL, NOT_RUN
 
 TICKS = 8
 _TICK_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
@@ -43,6 +44,13 @@ class Timeline:
     ticks: tuple[tuple[float, float], ...]
 
 
+def kind(status: str) -> str:
+    """Return what a status is to a reader: ``good``, ``bad``, or ``quiet``, which is no news."""
+    if status in ENDED_WELL or status == "done":  # the word for a change that was made
+        return "good"
+    return "quiet" if status in NOT_RUN or status == "running" else "bad"
+
+
 def timeline(entries: Sequence[Entry]) -> Timeline | None:
     """Return a run's timeline; ``None`` where no step started."""
     times = [_ms(entry) for entry in entries]
@@ -75,7 +83,7 @@ def _step(scale: _Scale, start: Entry, own: Sequence[Entry], last: int) -> Itera
     status = ended["status"] if ended else "running"
     duration = ended["duration_ms"] if ended else None
     name, end = start["step"], _ms(ended) if ended else last
-    whole = scale.bar(_ms(start), end, f"whole {_kind(status)}", f"{name}: {status}")
+    whole = scale.bar(_ms(start), end, f"whole {kind(status)}", f"{name}: {status}")
     cells = [
         scale.bar(_ms(e) - (e["duration_ms"] or 0), _ms(e), "part", str(e["cell"]))
         for e in own
@@ -98,14 +106,10 @@ def _host(scale: _Scale, step: str, host: str, events: list[tuple[Entry, Any]]) 
         elif event["event"] == "outcome":
             took, word = event.get("duration_ms") or 0, event.get("outcome", "")
             label = f"{event.get('action')} {event.get('resource')}: {word}, {took} ms"
-            bars.append(scale.bar(time - took, time, _kind(word), label))
+            bars.append(scale.bar(time - took, time, kind(word), label))
             spent += took
             status = word if status in ("", "done") else status
     return Row(step, host, status, spent or None, tuple(bars))
-
-
-def _kind(status: str) -> str:
-    return "good" if status in ("completed", "done") else "bad"
 
 
 def _ms(entry: Entry) -> int:

@@ -17,9 +17,6 @@ from runbook.records.ledger import moment
 from runbook.records.statement import KILLED, OWN, files
 from runbook.records.verify import Options, verify
 
-RETENTION_DAYS = 400
-"""A year that an audit looks at, and a month to do so."""
-
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -37,13 +34,14 @@ class Due:
 
 
 def due(
-    archive: Path, retention_days: int = RETENTION_DAYS, at: datetime | None = None
+    archive: Path, site: str, retention_days: int, at: datetime | None = None
 ) -> tuple[Due, ...]:
-    """Return the runs that were closed longer ago than this and are not held.
+    """Return the runs of a site that were closed longer ago than this and are not held.
 
     Args:
         archive: The archive's folder.
-        retention_days: For how long runs are kept.
+        site: The site's name; each says for itself for how long its runs are kept.
+        retention_days: For how long.
         at: The time; absent: now.
 
     Raises:
@@ -52,7 +50,9 @@ def due(
     if retention_days < 0:
         raise BadInput("runs are kept for a number of days")
     before = (at or datetime.now(UTC)) - timedelta(days=retention_days)
-    return tuple(_due(archive, Chains(archive), before))
+    chains = Chains(archive)
+    runs = [r for r in chains.runs("closed") if chains.of("closed", r)[0][2]["site"] == site]
+    return tuple(_due(archive, chains, runs, before))
 
 
 def prune(archive: Archive, runs: tuple[Due, ...], reason: str) -> None:
@@ -125,9 +125,9 @@ def redact(archive: Archive, run_id: str, name: str, content: bytes, reason: str
     path.chmod(0o444)
 
 
-def _due(archive: Path, chains: Chains, before: datetime) -> Iterator[Due]:
+def _due(archive: Path, chains: Chains, runs: list[str], before: datetime) -> Iterator[Due]:
     there = {path.name: path for path in archive.iterdir() if path.is_dir()}  # and nowhere else
-    for run_id in chains.runs("closed"):
+    for run_id in runs:
         _, _, line = chains.of("closed", run_id)[0]
         if moment(line["time"]) >= before or _is_held(chains, run_id):
             continue

@@ -25,13 +25,15 @@ def runs(found: Sequence[Run], machine: bool) -> None:
     if machine:
         as_json([asdict(run) for run in found])
         return
-    headings = ("Run", "Mode", "Outcome", "Changed", "Operator", "Ticket", "Signed by")
-    unsigned = Text("not signed", style="red")
+    headings = ("Run", "Mode", "Outcome", "Changed", "Ticket", "Signed by")
     rows = [
-        (r.folder, r.mode, r.outcome, r.changed, r.operator, r.ticket, r.signer or unsigned)
-        for r in found
+        (r.folder, r.mode, r.outcome, r.changed, r.ticket, r.signer or _unsigned(r)) for r in found
     ]
     table(headings, rows, title=f"{len(rows)} runs")
+
+
+def _unsigned(run: Run) -> Text:
+    return Text(f"nobody ({run.operator})", style="red")
 
 
 def findings(verification: Verification) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook.errors import RunbookError
+from runbook.execute.status import ENDED_WELL, NOT_RUN
 from runbook.records import canonical, provenance
 
 TYPE = "https://in-toto.io/Statement/v1"
@@ -25,8 +26,9 @@ STATEMENT, SIGNATURE, DSSE = "statement.json", "statement.json.sig", "statement.
 OWN = frozenset({STATEMENT, SIGNATURE, DSSE})
 """The files that are not in the subject: they are written about it."""
 
-SPOOL, KILLED = ".spool-", "-killed"
-"""What a folder's name begins with while the run is under way, and ends with if it was killed."""
+SPOOL, WITHHELD, KILLED = ".spool-", ".withheld-", "-killed"
+"""What a folder's name begins with while the run is under way, and where it holds a secret and is
+not published; and what it ends with if the run was killed."""
 
 PLAN, APPROVAL, APPROVAL_SIGNATURE = "plan.json", "approval.json", "approval.json.sig"
 
@@ -112,7 +114,8 @@ def compose(
         "runbook_version": (context.tool or {}).get("version"),
         "mode": results.get("mode", identity.mode),
         "site": results.get("site", identity.site),
-        "targets": _targets(folder / "transcript.jsonl"),
+        # The Engine's API is no command, but it is asked over the same proven connection.
+        "targets": sorted({*_commanded(folder / "transcript.jsonl"), *(context.host_keys or {})}),
         "operator": {"principal": identity.principal, **identity.account},
         "signer": identity.signer,
         "ticket": context.ticket,
@@ -187,21 +190,21 @@ def outcome(results: Mapping[str, Any]) -> str:
 
 
 def counts(steps: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the run's totals: checks passed, changes made, what failed, steps that never ran."""
+    """Return the run's totals: checks passed, changes made, what failed, steps that did not run."""
     totals = {"ok": 0, "changed": 0, "failed": 0, "skipped": 0, "unreachable": 0}
     for step in steps:
         own = step["counts"]
         totals["ok"] += own["checks_passed"]
         totals["changed"] += own["done"]
         totals["failed"] += own["failed"] + own["checks_failed"]
-        totals["skipped"] += step["status"] == "never ran"
+        totals["skipped"] += step["status"] in NOT_RUN
         totals["unreachable"] += sum(e.get("kind") == "Unreachable" for e in step["errors"])
     return totals
 
 
 def _error(steps: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     for step in steps:
-        if step["status"] not in ("completed", "never ran"):
+        if step["status"] not in ENDED_WELL | NOT_RUN:
             first: Mapping[str, Any] = next(iter(step["errors"]), {})
             message = first.get("message") or step["reason"]
             return {
@@ -229,12 +232,12 @@ def _results(path: Path) -> dict[str, Any]:
     return results
 
 
-def _targets(path: Path) -> list[str]:
+def _commanded(path: Path) -> set[str]:
     """Return the hosts on which commands ended; a last line that was cut off is left out."""
     if not path.exists():
-        return []
+        return set()
     *lines, _cut_off = path.read_text(encoding="utf-8").split("\n")
-    return sorted({json.loads(line)["host"] for line in lines})
+    return {json.loads(line)["host"] for line in lines}
 
 
 def _digest(path: Path) -> str | None:

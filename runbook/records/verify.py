@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from runbook.errors import BadInput
-from runbook.records import allowed_signers, anchors, archive, sign, sshsig, statement
+from runbook.records import allowed_signers, anchors, archive, sign, sshsig, statement, witness
+from runbook.records.allowed_signers import matches
 from runbook.records.chain import Chains
 from runbook.records.check_run import Closed, RunCheck
 from runbook.records.findings import Finding, Level, Verification, ordered
 from runbook.records.ledger import FOLDER, Head, moment
 from runbook.records.sshsig import Unverified
-from runbook.records.statement import KILLED, SPOOL
+from runbook.records.statement import KILLED, SPOOL, WITHHELD
 from runbook.records.trust import Trust
+from runbook.records.witness import Journals
 
 EXPORT, POPULATION = "export.json", "population.csv"
 """In an export: which runs it was to hold, and every run of the period."""
@@ -36,12 +38,14 @@ class Options:
         witness: Heads that were read back from where the operator cannot write.
         independent: Whether ssh-keygen verifies the signatures, and none of our code.
         signers: A reviewed copy of ``allowed_signers``; ``None``: the archive's own.
+        journals: What the managers of a site have seen; ``None``: they were not asked.
     """
 
     runs: tuple[str, ...] = ()
     witness: tuple[Head, ...] = ()
     independent: bool = False
     signers: Path | None = None
+    journals: Journals | None = None
 
 
 def verify(path: Path, options: Options | None = None) -> Verification:
@@ -78,17 +82,26 @@ def read_witness(path: Path) -> tuple[Head, ...]:
         raise BadInput(f"{path} is not a list of heads: {error}") from error
 
 
+def chains_of(folder: Path) -> Chains:
+    """Return the ledgers of an archive.
+
+    Raises:
+        BadInput: It is none.
+    """
+    if not (folder / FOLDER).is_dir():
+        raise BadInput(f"{folder} is not an archive of runs: it has no ledger")
+    return Chains(folder)
+
+
 class _Verifier:
     def __init__(self, folder: Path, options: Options) -> None:
         self.folder = folder
         self.options = options
         own = folder / archive.ALLOWED
-        if not (folder / FOLDER).is_dir():
-            raise BadInput(f"{folder} is not an archive of runs: it has no ledger")
+        self.chains = chains_of(folder)
         allowed = allowed_signers.read(options.signers or own, folder / archive.REVOKED)
         independent = options.independent
         self.trust = Trust(allowed, sign.verify_independently if independent else sign.verify)
-        self.chains = Chains(folder)
         self.folders = {path.name: path for path in folder.iterdir() if path.is_dir()}
         unknown = set(options.runs) - set(self.chains.runs("opened"))
         if unknown:
@@ -105,6 +118,7 @@ class _Verifier:
         found += self._anchors()
         for seen in self.options.witness:
             self.chains.see(seen, "the witness")
+        found += self._journals()
         found += [*self.chains.disagreements(), *self.chains.uncovered()]
         heads = tuple(chain.head for chain in chains if chain.head is not None)
         lines = sum(len(chain.lines) for chain in chains)
@@ -168,7 +182,7 @@ class _Verifier:
         known = {self._folder(run_id) for run_id in self.chains.runs("opened")}
         known |= {self._folder(run_id) for run_id in self.chains.runs("closed")}
         for name, path in self.folders.items():
-            if path in known or name in _OTHER_FOLDERS:
+            if path in known or name in _OTHER_FOLDERS or name.startswith(WITHHELD):
                 continue
             told = _run_told(path)
             said = f", and its statement is that of {told}" if told else ""
@@ -207,6 +221,18 @@ class _Verifier:
                 continue
             for head in seen:
                 self.chains.see(head, name)
+
+    def _journals(self) -> Iterator[Finding]:
+        if self.options.journals is not None:
+            yield from witness.findings(self.options.journals, self.chains, self._knows)
+
+    def _knows(self, principal: str) -> bool:
+        """Return whether somebody has a ledger here, or signs records and so should have one."""
+        return principal in self.chains.by_principal or any(
+            matches(principal, line.principals)
+            and matches(sshsig.RECORD, line.namespaces or sshsig.RECORD)
+            for line in self.trust.allowed.lines
+        )
 
 
 def _run_told(folder: Path) -> str | None:

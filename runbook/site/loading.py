@@ -11,12 +11,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from runbook.secret import Secret
 from runbook.site.model import Site
 from runbook.site.problems import Problem, SiteInvalid
 from runbook.site.reading import Node, Scalar, Step, read, setting_name
 from runbook.site.rules import ADVISED, REQUIRED
 from runbook.site.sentences import problem_at, problems_of
 from runbook.site.shape import salvage
+from runbook.site.values import SECRETS
 
 DEFAULT = "default"
 
@@ -47,6 +49,8 @@ class SiteFile:
         settings: Every effective value with its origin, in the order of the models.
         warnings: What is valid but had better be otherwise.
         ssh_config_path: ``ssh.config`` seen from the file that declares it; ``None`` when absent.
+        key_path: ``records.key``, likewise.
+        secrets: The secrets that it names, each by its setting; none is read.
 
     """
 
@@ -55,6 +59,16 @@ class SiteFile:
     settings: tuple[Setting, ...]
     warnings: tuple[Problem, ...]
     ssh_config_path: Path | None
+    key_path: Path | None = None
+    secrets: tuple[Secret, ...] = ()
+
+    def secret(self, name: str) -> Secret | None:
+        """Return the secret that a setting names, not yet read; ``None`` where it names none.
+
+        Args:
+            name: The setting, such as ``traefik.dashboard.users``.
+        """
+        return next((secret for secret in self.secrets if secret.name == name), None)
 
 
 def load(path: str | Path) -> SiteFile:
@@ -86,7 +100,9 @@ def load(path: str | Path) -> SiteFile:
         site=site,
         settings=tuple(_settings(site, tree, ())),
         warnings=_in_order(warnings, files),
-        ssh_config_path=_ssh_config_path(tree),
+        ssh_config_path=_path(tree, ("ssh", "config")),
+        key_path=_path(tree, ("records", "key")),
+        secrets=tuple(_secrets(tree)),
     )
 
 
@@ -182,9 +198,17 @@ def _setting(value: Any, tree: Node, path: tuple[Step, ...]) -> Setting:
     return Setting(setting_name(path), shown, str(node.name_at) if node else DEFAULT)
 
 
-def _ssh_config_path(tree: Node) -> Path | None:
-    node = tree.find(("ssh", "config"))
+def _path(tree: Node, setting: tuple[Step, ...]) -> Path | None:
+    """Return a path as seen from the file that declares it."""
+    node = tree.find(setting)
     if node is None or not isinstance(node.value, str):
         return None
     folder = Path(node.at.file).parent
     return Path(os.path.normpath(folder / Path(node.value).expanduser()))
+
+
+def _secrets(tree: Node) -> Iterator[Secret]:
+    for setting in SECRETS:
+        node = tree.find(setting)
+        if node is not None and isinstance(node.value, str):
+            yield Secret(setting_name(setting), node.value, folder=Path(node.at.file).parent)

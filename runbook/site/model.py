@@ -21,6 +21,7 @@ from runbook.site.values import (
     Image,
     Interface,
     Port,
+    Reference,
     Subnet,
     SwarmName,
     VrrpVersion,
@@ -91,7 +92,8 @@ class Dashboard(Declared):
     """Traefik's dashboard and API, in one of three forms.
 
     ``insecure`` with ``port``: served to everybody on that port, as published in ``article.md``.
-    ``host`` with ``users_secret``: served on the web port behind a password. Neither: off.
+    ``host`` with ``users_secret``: served on the web port behind a password; the run makes the
+    secret where ``users`` says what is in it. Neither: off.
     """
 
     insecure: Flag = Field(
@@ -107,7 +109,12 @@ class Dashboard(Declared):
     )
     users_secret: SwarmName | None = Field(
         default=None,
-        description="existing Docker secret, in htpasswd format, that guards it; goes with `host`",
+        description="Docker secret, in htpasswd format, that guards it; goes with `host`",
+    )
+    users: Reference | None = Field(
+        default=None,
+        description="where the htpasswd lines are of which `users_secret` is made: env:NAME, "
+        "file:PATH, relative to this file, or command:WORDS; absent: it exists",
     )
 
 
@@ -222,6 +229,30 @@ class Acceptance(Declared):
     )
 
 
+class Records(Declared):
+    """What runs leave behind, and what they must bring."""
+
+    key: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="SSH key that signs records, or its .pub where the agent holds it; "
+        "relative to this file; absent: RUNBOOK_KEY, or unsigned",
+    )
+    witness: Flag = Field(
+        default=False, description="write the head of the ledger to the journal of the managers"
+    )
+    retention_days: int = Field(
+        default=400,
+        strict=True,
+        ge=1,
+        le=36500,
+        description="for how many days records are kept before `runbook records prune` removes "
+        "them",
+    )
+    require: tuple[Literal["signature", "ticket", "reason", "approval"], ...] = Field(
+        default=(), description="what a run that changes something must have"
+    )
+
+
 class AcceptedRisk(Declared):
     """Something unsafe that the operator wants, and why."""
 
@@ -245,6 +276,9 @@ class Site(Declared):
     keepalived: Keepalived = Field(description="the floating IP")
     shorewall: Shorewall = Field(description="the gateway's forwarding")
     acceptance: Acceptance = Field(default=Acceptance(), description="the proof from outside")
+    records: Records = Field(
+        default=Records(), description="what runs leave behind, and what they must bring"
+    )
     accepted_risks: tuple[AcceptedRisk, ...] = Field(
         default=(), description="what is unsafe but wanted"
     )

@@ -28,6 +28,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from runbook.site.problems import Problem, SiteInvalid
+from runbook.site.values import discreet
 
 WORDS = {
     word: value
@@ -141,6 +142,8 @@ def _not_yaml(file: str, text: str, error: YAMLError) -> SiteInvalid:
         mark, said = error.problem_mark, f"{error.problem}"
         if said.startswith("found character '\\t'"):
             said = "a tab; YAML is indented with spaces"
+        elif said.startswith("found undefined tag handle"):  # of text that may be a secret
+            said = "a tag that is not declared; text that begins with '!' needs quotes"
         return _unusable(file, f"is not YAML: {said}", mark.line + 1, mark.column + 1)
     return _unusable(file, f"is not YAML: {error}")
 
@@ -178,11 +181,14 @@ class _Reader:
     def node(self, event: Any, path: tuple[Step, ...], name_at: Place | None = None) -> Node:
         at = self.place(event)
         if isinstance(event, AliasEvent):
-            self.complain(at, path, f"is the alias *{event.anchor}; write the value itself")
+            said = f"is the alias *{event.anchor}; write the value itself"
+            self.complain(at, path, discreet(path, said))
             return Node(UNREAD, at, name_at or at)
         if event.tag is not None:
             tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
-            self.complain(at, path, f"has the tag {tag}; write the value without it")
+            self.complain(
+                at, path, discreet(path, f"has the tag {tag}; write the value without it")
+            )
         if isinstance(event, MappingStartEvent):
             return Node(self.mapping(path), at, name_at or at)
         if isinstance(event, SequenceStartEvent):
@@ -220,7 +226,7 @@ class _Reader:
             return text
         value, objection = plain_scalar(text)
         if objection:
-            self.complain(self.place(event), path, objection)
+            self.complain(self.place(event), path, discreet(path, objection))
         return value
 
 

@@ -100,8 +100,8 @@ def dashboard_has_one_form(site: Site) -> Iterator[Finding]:
     if dashboard.insecure:
         if dashboard.port is None:
             yield path, "needs `port` when insecure is true"
-        for name in ("host", "users_secret"):
-            if getattr(dashboard, name) is not None:
+        for name in ("host", "users_secret", "users"):
+            if getattr(dashboard, name, None) is not None:
                 yield (*path, name), "has no effect when insecure is true; remove one of the two"
         return
     if dashboard.port is not None:
@@ -110,6 +110,25 @@ def dashboard_has_one_form(site: Site) -> Iterator[Finding]:
         yield path, "needs `users_secret` with `host`: nobody is let in without a password"
     if dashboard.users_secret is not None and dashboard.host is None:
         yield path, "needs `host` with `users_secret`: the virtual host it answers on"
+    if dashboard.users is not None and dashboard.host is None and dashboard.users_secret is None:
+        message = "needs `users_secret` and `host`: the secret to make, and what it guards"
+        yield (*path, "users"), message
+
+
+def requirements_fit(site: Site) -> Iterator[Finding]:
+    """Require that a requirement is named once, and of an approval a signature to hold it against.
+
+    An approval by the operator's own key is none, and only a signature says which key that is.
+    """
+    require = site.records.require
+    if not all(isinstance(word, str) for word in require):  # said elsewhere; it is not known
+        return
+    for number, word in enumerate(require):
+        path = ("records", "require", number)
+        if word in require[:number]:
+            yield path, f"{word} is listed twice"
+        elif word == "approval" and "signature" not in require:
+            yield path, "approval needs `signature` too: it is held against the operator's key"
 
 
 def ports_are_published_once(site: Site) -> Iterator[Finding]:
@@ -227,6 +246,7 @@ REQUIRED: Final[tuple[Rule, ...]] = (
     overlay_is_off_the_lan,
     interval_fits_version,
     dashboard_has_one_form,
+    requirements_fit,
     ports_are_published_once,
     forwards_are_published,
     forwards_are_distinct,

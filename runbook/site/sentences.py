@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from runbook.site.problems import Problem
 from runbook.site.reading import Node, Step, setting_name
 from runbook.site.shape import fields_at
-from runbook.site.values import SHAPES
+from runbook.site.values import SHAPES, discreet
 
 KINDS = {
     "int_type": "must be a whole number",
@@ -94,7 +94,8 @@ def sentence(detail: ErrorDetails) -> str:
         return "has no value"
     wanted, _, remedy = _wanted(detail).partition("; ")
     remedy = remedy or _remedy(kind, seen)
-    return f"{wanted}, not {_shown(seen)}" + (f"; {remedy}" if remedy else "")
+    said = f"{wanted}, not {_shown(seen)}" + (f"; {remedy}" if remedy else "")
+    return discreet(path, said)
 
 
 def _path(detail: ErrorDetails) -> tuple[Step, ...]:

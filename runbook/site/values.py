@@ -10,6 +10,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
+from runbook import secret
+
 HOST_NAME: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 DOMAIN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 INTERFACE: Final = r"^[A-Za-z0-9._-]+$"
@@ -18,6 +20,7 @@ SWARM_NAME: Final = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$"
 INSTANCE: Final = r"^[A-Za-z0-9_.-]+$"
 FOLDER: Final = r"^~?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$"
 IMAGE: Final = r"^[a-z0-9][a-z0-9._/:-]*:[A-Za-z0-9_][A-Za-z0-9_.-]*(@sha256:[0-9a-f]{64})?$"
+REFERENCE: Final = rf"^{secret.REFERENCE}$"
 
 SHAPES: Final = {
     HOST_NAME: "must be a host name: small letters, digits and inner hyphens",
@@ -28,8 +31,18 @@ SHAPES: Final = {
     INSTANCE: "must be one word of letters, digits, '_', '.' and '-'",
     FOLDER: "must be a folder such as ~/traefik or /srv/traefik, without spaces",
     IMAGE: "must be an image with its tag, such as traefik:v3.7.9",
+    REFERENCE: "must say where the secret is: env:NAME, file:PATH or command:WORDS",
 }
 """What each pattern asks for, in words."""
+
+SECRETS: Final = (("traefik", "dashboard", "users"),)
+"""The settings that name a secret by reference; what stands there may be the secret itself."""
+
+
+def discreet(path: tuple[str | int, ...], message: str) -> str:
+    """Return a message about a value, or one that does not repeat it where it may be a secret."""
+    hidden = any(path[: len(setting)] == setting for setting in SECRETS)
+    return SHAPES[REFERENCE] if hidden else message
 
 
 def _address(value: object) -> IPv4Address:
@@ -77,3 +90,4 @@ Interface = Annotated[str, Field(pattern=INTERFACE, max_length=15)]
 Zone = Annotated[str, Field(pattern=ZONE, max_length=5)]
 SwarmName = Annotated[str, Field(pattern=SWARM_NAME, max_length=63)]
 Image = Annotated[str, Field(pattern=IMAGE)]
+Reference = Annotated[str, Field(pattern=REFERENCE)]

@@ -1,7 +1,8 @@
 """The steps of the runbook, in order. Each is a module that says what it wants of its resources.
 
-A step module offers ``observe(live)``, ``rows(facts)``, ``plan(live, facts)``, ``verify(live)`` and
-``required_checks(site)``; a notebook of the same name walks a person through it.
+A step module offers ``observe(live)``, ``rows(facts)``, ``plan(live, facts)``,
+``files(live, facts)``, ``verify(live)`` and ``required_checks(site)``; a notebook of the same name
+walks a person through it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ class StepModule(Protocol):
     def plan(self, live: Live, facts: Any) -> list[Change]:
         """Return what brings the facts to the declared state; touch no host."""
 
+    def files(self, live: Live, facts: Any) -> dict[str, dict[str, str]]:
+        """Return the whole content of every file that the step wants, by host and path.
+
+        Raises:
+            Refused: A file is somebody else's, as :meth:`plan` also says.
+        """
+
     def verify(self, live: Live) -> list[Check]:
         """Read the running system afresh and from outside."""
 
@@ -51,12 +59,21 @@ class StepModule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StepInfo:
-    """One step: its name, its notebook, and the steps that must have succeeded before it."""
+    """One step.
+
+    Attributes:
+        name: Its name, which is also its module's.
+        notebook: The file name of its notebook.
+        needs: Returns the steps that must have succeeded before it.
+        proves_when_planning: Whether its checks are due when planning, too.
+        manages: Whether it has a state that runs compare.
+    """
 
     name: str
     notebook: str
     needs: Callable[[Site], frozenset[str]]
     proves_when_planning: bool = False
+    manages: bool = False
 
     @property
     def module(self) -> StepModule:
@@ -79,10 +96,10 @@ def _before_keepalived(site: Site) -> frozenset[str]:
 
 STEPS: tuple[StepInfo, ...] = (
     StepInfo("preflight", "00_preflight.ipynb", _after(), proves_when_planning=True),
-    StepInfo("network", "10_network.ipynb", _after("preflight")),
-    StepInfo("traefik", "20_traefik.ipynb", _after("network")),
-    StepInfo("keepalived", "30_keepalived.ipynb", _before_keepalived),
-    StepInfo("shorewall", "40_shorewall.ipynb", _after("preflight")),
+    StepInfo("network", "10_network.ipynb", _after("preflight"), manages=True),
+    StepInfo("traefik", "20_traefik.ipynb", _after("network"), manages=True),
+    StepInfo("keepalived", "30_keepalived.ipynb", _before_keepalived, manages=True),
+    StepInfo("shorewall", "40_shorewall.ipynb", _after("preflight"), manages=True),
     StepInfo("acceptance", "50_acceptance.ipynb", _after("traefik", "keepalived", "shorewall")),
 )
 

@@ -81,6 +81,12 @@ def plan(live: Live, facts: Facts) -> list[Change]:
     return []
 
 
+def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
+    """Return nothing: the demonstration is deployed from standard input."""
+    del live, facts
+    return {}
+
+
 def verify(live: Live) -> list[Check]:
     """Look from a manager, from the gateway and from the outside client."""
     demonstration = live.site.acceptance.demonstration

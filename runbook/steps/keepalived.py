@@ -188,6 +188,18 @@ def _refuse_conflict(site: Site, file: File, present: str) -> None:
         )
 
 
+def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
+    """Return each manager's whole configuration as it must be, with the lines of others.
+
+    Raises:
+        Refused: Our block in a configuration has no end.
+    """
+    wanted = {host: _file(live.site, host, seen.interface) for host, seen in facts.items()}
+    return {
+        host: {file.path: file.declared(facts[host].file.content)} for host, file in wanted.items()
+    }
+
+
 def verify(live: Live) -> list[Check]:
     """Ask every manager whether keepalived is well, and wait for the VIP to settle."""
     managers = list(live.site.managers)

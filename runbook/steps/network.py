@@ -55,6 +55,12 @@ def plan(live: Live, facts: Facts) -> list[Change]:
     return declared(live.site).plan(facts.overlay, facts.host)
 
 
+def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
+    """Return nothing: the network is the Swarm's own."""
+    del live, facts
+    return {}
+
+
 def verify(live: Live) -> list[Check]:
     """Ask the Swarm for the network again."""
     wanted = declared(live.site)

@@ -255,6 +255,16 @@ def _reload_safely(host: str, restores_file: bool, live: Live) -> None:
         ) from error
 
 
+def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
+    """Return the gateway's whole rules file as it must be, with the lines of others.
+
+    Raises:
+        Refused: Our block in the file has no end.
+    """
+    file = _file(live.site, facts.file.content or "")
+    return {facts.host: {file.path: file.declared(facts.file.content)}}
+
+
 def verify(live: Live) -> list[Check]:
     """Ask the gateway whether its files are accepted, live, and there after a boot."""
     facts = observe(live)

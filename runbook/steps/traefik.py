@@ -14,6 +14,7 @@ from runbook.errors import ChangeFailed, Refused
 from runbook.live import Live
 from runbook.recipes import render
 from runbook.resources.file import File, FileFacts
+from runbook.resources.secret import DockerSecret, SecretFacts
 from runbook.resources.stack import Fields, Stack, inspect
 from runbook.site import Site, Traefik
 from runbook.steps import CONVERGED, Row, host_rows
@@ -35,10 +36,11 @@ _CHECK = (
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is on the first manager and in the Swarm."""
+    """What is on the first manager and in the Swarm; what is absent is ``None``."""
 
     host: str
     recipe: FileFacts
+    secrets: Mapping[str, SecretFacts | None]
     service: Fields | None
 
 
@@ -133,17 +135,29 @@ def declared(live: Live) -> tuple[File, Stack]:
     return file, Stack(traefik.stack, traefik.folder, RECIPE, parsed(text))
 
 
+def secrets(live: Live) -> list[DockerSecret]:
+    """Return the Docker secret with the dashboard's users, where the site wants one."""
+    name = live.site.traefik.dashboard.users_secret
+    users = live.site_file.secret("traefik.dashboard.users")
+    return [DockerSecret(name, users)] if name is not None else []
+
+
 def observe(live: Live) -> Facts:
-    """Read the recipe on the first manager and the live service."""
+    """Read the recipe on the first manager, the Docker secret and the live service."""
     file, stack = declared(live)
     probes = {live.manager: {"recipe": file.probe}}
     text = live.gather(probes, sudo=False, said="observed")[live.manager]["recipe"]
-    return Facts(live.manager, file.read(text), stack.observe(live))
+    stored = {secret.name: secret.observe(live) for secret in secrets(live)}
+    return Facts(live.manager, file.read(text), stored, stack.observe(live))
 
 
 def rows(facts: Facts) -> list[Row]:
     """Return the facts as lines of a table."""
     found = host_rows(facts.host, f"file {RECIPE}", [("content", facts.recipe.identity)])
+    for name, secret in facts.secrets.items():
+        seen: list[tuple[str, object]] = [("exists", "no" if secret is None else "yes")]
+        seen += [("label", secret.label)] if secret is not None else []
+        found += host_rows(facts.host, f"secret {name}", seen)
     if facts.service is None:
         return [*found, *host_rows(facts.host, "service", [("exists", "no")])]
     fields = [(name, "\n".join(values)) for name, values in facts.service.items()]
@@ -151,9 +165,22 @@ def rows(facts: Facts) -> list[Row]:
 
 
 def plan(live: Live, facts: Facts) -> list[Change]:
-    """Return the recipe to write and the stack to deploy."""
+    """Return the recipe to write, the secret to make, and the stack to deploy, which needs both."""
     file, stack = declared(live)
-    return [*file.plan(facts.recipe, 0), *stack.plan(facts.service, facts.host, 1)]
+    changes = file.plan(facts.recipe, 0)
+    for secret in secrets(live):
+        changes += secret.plan(facts.secrets[secret.name], facts.host, 0)
+    return [*changes, *stack.plan(facts.service, facts.host, 1)]
+
+
+def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
+    """Return the recipe on the first manager as it must be.
+
+    Raises:
+        Refused: Somebody else wrote the file that is there.
+    """
+    file, _ = declared(live)
+    return {facts.host: {file.path: file.declared(facts.recipe.content)}}
 
 
 def verify(live: Live) -> list[Check]:

@@ -25,6 +25,9 @@ ALICE, BOB, CAROL = "alice@example", "bob@example", "carol@example"
 RUNS = ("20261123T130001Z-lab-00000a", "20261123T130002Z-lab-00000b", "20261123T130003Z-lab-00000c")
 """Those of the archive that most tests begin with: alice's, bob's and alice's again."""
 
+PLANNED = "20261123T125900Z-lab-000009"
+"""The run that :func:`planned_in` adds."""
+
 NEEDED = "dirname mkdir mktemp rm sha256sum tail tr jq ssh-keygen".split()  # noqa: SIM905
 CONTEXT = Context(ticket="CHG-7", reason="the edge is to be highly available", site_sha256="5" * 64)
 
@@ -102,6 +105,15 @@ def _template() -> Path:
 def archive_in(folder: Path) -> Path:
     """Return a copy of an archive of three runs."""
     return Path(shutil.copytree(_template(), folder / "records"))
+
+
+def planned_in(records: Path, by: str = ALICE) -> str:
+    """Add a run that only planned what the others did, and return its id."""
+    steps = json.loads((RECORD / "results.json").read_text())["steps"]
+    made = [{"outcomes": [], "counts": step["counts"] | {"done": 0}} for step in steps]
+    planned = [step | nothing for step, nothing in zip(steps, made, strict=True)]
+    run(Archive(records, signer(by)), PLANNED, mode="plan", steps=planned)
+    return PLANNED
 
 
 def write(path: Path, content: bytes | str) -> None:

@@ -153,6 +153,11 @@ class FakeFleet:
         """Return a connection to a host."""
         return FakeConnection(self, host)
 
+    @property
+    def host_keys(self) -> dict[str, str]:
+        """Return a fingerprint for each host that was asked something."""
+        return {command.host: f"SHA256:{command.host}" for command in self.commands}
+
     def each(
         self,
         hosts: Iterable[str],

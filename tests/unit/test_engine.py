@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from headless import NOTEBOOKS, statuses
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from headless import NOTEBOOKS, Workplace, statuses
 
+from runbook.engine import client, manager
 from runbook.errors import BadInput
 from runbook.execute import kernels
 from runbook.execute.kernels import Kernel
 from runbook.execute.serving import PapermillException, papermill, serve
+from runbook.records.redact import Masker
+from runbook.secret import Registry
 
-TOP = Path(__file__).parents[2]
 NEVER_RAN = "never ran"
 
 Told = list[tuple[str, dict[str, Any]]]
@@ -64,10 +60,16 @@ def served(kernel: Kernel, tmp_path: Path, told: Told) -> Callable[..., Path]:
     return serve_one
 
 
-def run(name: str, output: Path, **options: Any) -> None:
+@pytest.fixture
+def place(tmp_path: Path) -> Workplace:
+    """A folder for a notebook of one's own."""
+    return Workplace(tmp_path)
+
+
+def run(notebook: Path, output: Path | None, **options: Any) -> Any:
     """Run a notebook as papermill's own users do, with a kernel for this notebook only."""
-    papermill.execute_notebook(
-        NOTEBOOKS / f"{name}.ipynb", output, engine_name="runbook", progress_bar=False, **options
+    return papermill.execute_notebook(
+        notebook, output, engine_name="runbook", progress_bar=False, **options
     )
 
 
@@ -78,29 +80,6 @@ def metadata(path: Path) -> Any:
 class TestTruth:
     """Statuses of cells and notebook, after each way in which a run can end."""
 
-    @pytest.mark.parametrize(
-        ("name", "error", "status"),
-        [
-            ("times_out", CellTimeoutError, "timed out"),
-            ("dies", DeadKernelError, "kernel died"),
-        ],
-    )
-    def test_end_of_the_kernel(self, tmp_path: Path, name: str, error: type, status: str) -> None:
-        """The cell at fault has its status, later ones never ran, and papermill raises."""
-        output = tmp_path / "out.ipynb"
-        with pytest.raises(error):
-            run(name, output, execution_timeout=1)
-
-        assert statuses(output) == {
-            "title": "completed",
-            "parameters": "completed",
-            "fault": status,
-            "after": NEVER_RAN,
-        }
-        assert metadata(output)["papermill"]["exception"] is True
-        assert metadata(output)["runbook"]["status"] == status
-        assert metadata(output)["runbook"]["reason"]
-
     @pytest.mark.parametrize("name", ["raises", "exits"])
     def test_end_of_the_cells(self, served: Callable[..., Path], tmp_path: Path, name: str) -> None:
         """An error and a premature exit fail, and papermill's own fields say the same."""
@@ -110,9 +89,9 @@ class TestTruth:
         marks = {c.id: c.metadata.papermill for c in nbformat.read(output, as_version=4).cells}
 
         assert {cell: mark["status"] for cell, mark in marks.items()} == {
-            "title": "completed",
-            "parameters": "completed",
-            "injected-parameters": "completed",
+            "title": "unchanged",
+            "parameters": "unchanged",
+            "injected-parameters": "unchanged",
             "fault": "failed",
             "after": NEVER_RAN,
         }
@@ -123,71 +102,128 @@ class TestTruth:
         assert metadata(output)["runbook"]["status"] == "failed"
 
     def test_success(self, served: Callable[..., Path]) -> None:
-        """A notebook that came to its end is completed, and is a valid notebook."""
+        """A notebook that came to its end without a change or a proof says so, and is valid."""
         output = served("completes")
         nbformat.validate(nbformat.read(output, as_version=nbformat.NO_CONVERT))
 
-        assert set(statuses(output).values()) == {"completed"}
-        assert metadata(output)["runbook"] == {"status": "completed", "reason": ""}
+        assert set(statuses(output).values()) == {"unchanged"}
+        assert metadata(output)["runbook"] == {"status": "unchanged", "reason": ""}
         assert metadata(output)["papermill"]["exception"] is False
 
-    def test_missing_kernel(self, tmp_path: Path) -> None:
-        """Without a kernel no cell ran, and none is said to have."""
-        output = tmp_path / "out.ipynb"
-        with pytest.raises(Exception, match="no-such-kernel"):
-            run("foreign", output)
 
-        assert set(statuses(output).values()) == {NEVER_RAN}
-        assert metadata(output)["runbook"]["status"] == "failed"
+DONE = {"event": "outcome", "outcome": "done"}
+FAILED = {"event": "outcome", "outcome": "failed"}
+PROOF = {"event": "verdict", "checks_passed": 2, "checks_failed": 0}
 
-    def test_tags_do_not_hide_a_cell(self, served: Callable[..., Path], tmp_path: Path) -> None:
-        """A cell tagged as skipped or excused is run, and its error counts."""
-        with pytest.raises(PapermillException, match="was run"):
-            served("tagged")
 
-        assert statuses(tmp_path / "tagged.ipynb")["skipped"] == "failed"
-        assert statuses(tmp_path / "tagged.ipynb")["excused"] == NEVER_RAN
+class TestAchievement:
+    """What a cell that came to its end came to."""
 
     @pytest.mark.parametrize(
-        ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+        ("events", "status"),
+        [
+            ([], "unchanged"),
+            ([DONE], "changed"),
+            ([DONE, FAILED], "changed"),
+            ([FAILED], "unchanged"),
+            ([PROOF], "verified"),
+            ([PROOF, DONE], "changed"),
+            ([PROOF | {"checks_failed": 1}], "unchanged"),
+            ([{"event": "verdict", "mode": "plan", "changes": 2}], "unchanged"),
+            ([{"event": "check", "passed": True}], "unchanged"),
+        ],
     )
-    def test_signal(self, tmp_path: Path, number: int, error: type) -> None:
-        """A signal to papermill interrupts the cell, which cleans up, and ends the kernel."""
-        output = tmp_path / "out.ipynb"
+    def test_is_what_it_told(
+        self,
+        served: Callable[..., Path],
+        tmp_path: Path,
+        events: list[dict[str, Any]],
+        status: str,
+    ) -> None:
+        """A change that was made, or a verdict without a failure; the next cell begins anew."""
+        (tmp_path / "events.json").write_text(json.dumps(events))
+        output = served("tells", site=str(tmp_path / "events.json"))
 
-        def send(kind: str, **_particulars: Any) -> None:
-            if kind == "event":
-                signal.raise_signal(number)
+        assert statuses(output)["tell"] == status
+        assert statuses(output)["after"] == "unchanged"
+        assert metadata(output)["runbook"] == {"status": status, "reason": ""}
 
-        with pytest.raises(error):
-            run("cleans_up", output, parameters={"site": str(tmp_path / "site")}, report=send)
+    def test_with_a_kernel_of_its_own(self, place: Workplace) -> None:
+        """With papermill alone notebooks tell it, too."""
+        code = "from runbook.events import emit\nemit('outcome', 'own', outcome='done')"
+        place.cells("own", code)
+        output = place.folder / "out.ipynb"
+        run(place.folder / place.steps[0].notebook, output)
 
-        assert (tmp_path / "cleaned").exists()
-        assert statuses(output)["fault"] == "interrupted"
-        assert statuses(output)["after"] == NEVER_RAN
-        with pytest.raises(ProcessLookupError):
-            os.kill(int((tmp_path / "kernel.pid").read_text()), 0)
+        assert statuses(output)["cell-0"] == "changed"
+        assert json.loads(output.read_text())["cells"][2]["outputs"] == []
+
+
+class TestSecrets:
+    """What the engine writes, and gives back, holds no secret."""
+
+    VALUE = "correct-horse-battery-staple"
+
+    @pytest.fixture
+    def registry(self, monkeypatch: pytest.MonkeyPatch) -> Registry:
+        """What this process knows, and nothing that other tests made known."""
+        registry = Registry()
+        monkeypatch.setattr(client, "KNOWN", registry)
+        monkeypatch.setattr(manager, "MASKER", Masker(registry))
+        return registry
+
+    def test_are_told_first(
+        self, served: Callable[..., Path], tmp_path: Path, told: Told, registry: Registry
+    ) -> None:
+        """The event that tells of one goes no further, and what follows is masked."""
+        events = [
+            {"event": "secret", "name": "vault", "value": self.VALUE},
+            {"event": "progress", "step": "x", "message": "on"},
+        ]
+        (tmp_path / "events.json").write_text(json.dumps(events))
+        output = served("tells", site=str(tmp_path / "events.json"))
+
+        assert registry.values == ((self.VALUE, "vault"),)
+        assert [particulars["event"] for kind, particulars in told if kind == "event"] == events[1:]
+        assert self.VALUE not in output.read_text()
+
+    @pytest.mark.parametrize("place_of_it", range(480, 505, 3))
+    def test_reason_that_is_cut(
+        self, place: Workplace, registry: Registry, place_of_it: int
+    ) -> None:
+        """A value at the end of a long reason is masked before it could be cut in two."""
+        registry.add("vault", self.VALUE)
+        (place.folder / "value").write_text(self.VALUE)
+        fault = f"raise ValueError('x' * {place_of_it} + open('value').read() + 'y' * 500)"
+        place.cells("own", fault)
+        output = place.folder / "out.ipynb"
+        with pytest.raises(PapermillException):
+            run(place.folder / place.steps[0].notebook, output, cwd=place.folder)
+        reason = metadata(output)["runbook"]["reason"]
+
+        assert len(reason) == 500
+        assert self.VALUE[:4] not in output.read_text()
+
+    def test_notebook_that_is_given_back(self, place: Workplace, registry: Registry) -> None:
+        """papermill, which writes it once more, gets a masked one."""
+        registry.add("vault", self.VALUE)
+        place.cells("own", f"'{self.VALUE}'")
+        given = run(place.folder / place.steps[0].notebook, None)
+
+        assert self.VALUE not in json.dumps(given)
+        assert "[masked:vault]" in json.dumps(given)
+
+    @pytest.mark.parametrize("option", ["log_output", "stdout_file", "stderr_file"])
+    def test_copies_are_refused(self, tmp_path: Path, option: str) -> None:
+        """Outputs that papermill would copy piece by piece could hold half a value."""
+        with (tmp_path / "copy").open("w") as copy, pytest.raises(BadInput, match=option):
+            run(NOTEBOOKS / "completes.ipynb", tmp_path / "out.ipynb", **{option: copy})
+
+        assert not (tmp_path / "out.ipynb").exists()
 
 
 class TestOutput:
     """The file that is written."""
-
-    def test_existing_output_is_refused(self, tmp_path: Path) -> None:
-        """Evidence of an earlier run is not touched, whatever is wrong with this one."""
-        output = tmp_path / "out.ipynb"
-        output.write_text("evidence")
-        with pytest.raises(BadInput, match="exists"):
-            run("foreign", output)
-
-        assert output.read_text() == "evidence"
-
-    def test_unknown_parameter_is_refused(self, tmp_path: Path) -> None:
-        """A misspelt parameter is an error that names the known ones, before anything ran."""
-        output = tmp_path / "out.ipynb"
-        with pytest.raises(BadInput, match=r"unknown parameter moode.* mode, site"):
-            run("completes", output, parameters={"moode": "apply"})
-
-        assert not output.exists()
 
     def test_is_whole_and_current_at_any_time(
         self, served: Callable[..., Path], tmp_path: Path
@@ -201,7 +237,7 @@ class TestOutput:
 
         served("completes", report=report)
 
-        assert seen == [["completed", "completed", "completed", "running", NEVER_RAN]]
+        assert seen == [["unchanged", "unchanged", "unchanged", "running", NEVER_RAN]]
         assert [path.name for path in tmp_path.iterdir()] == ["completes.ipynb"]
 
     def test_holds_no_folder_and_no_chance(self, served: Callable[..., Path]) -> None:
@@ -211,12 +247,6 @@ class TestOutput:
 
         assert (marks["input_path"], marks["output_path"]) == (output.name, output.name)
         assert "injected-parameters" in statuses(output)
-
-    def test_widget_state_is_not_stored(self, served: Callable[..., Path]) -> None:
-        """The value of a password field is nowhere in the notebook."""
-        assert "correct-horse-battery" not in served("widget").read_text().replace(
-            json.dumps('ipywidgets.Password(value="correct-horse-battery")'), ""
-        )
 
 
 class TestEvents:
@@ -248,30 +278,3 @@ class TestEvents:
             ("fault", "failed"),
             ("after", NEVER_RAN),
         ]
-
-
-class TestCommand:
-    """``papermill --engine runbook``, as pyproject.toml registers it."""
-
-    def test_premature_exit(self, tmp_path: Path) -> None:
-        """What papermill alone takes for success is a failure, and the notebook says so."""
-        project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
-        (tmp_path / "edge_runbook-0.dist-info").mkdir()
-        lines = [
-            f"[{group}]\n{name} = {point}"
-            for group, points in project["entry-points"].items()
-            for name, point in points.items()
-        ]
-        (tmp_path / "edge_runbook-0.dist-info" / "entry_points.txt").write_text("\n".join(lines))
-        options = ["--engine", "runbook", "-p", "mode", "apply"]
-        paths = [NOTEBOOKS / "exits.ipynb", tmp_path / "out.ipynb"]
-        done = subprocess.run(
-            [sys.executable, "-m", "papermill", *options, *paths],
-            env=os.environ | {"PYTHONPATH": f"{TOP}:{tmp_path}"},
-            capture_output=True,
-            check=False,
-        )
-
-        assert done.returncode == 1
-        assert b"SystemExit" in done.stderr
-        assert statuses(tmp_path / "out.ipynb")["after"] == NEVER_RAN

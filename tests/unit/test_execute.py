@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import nbformat
 import pytest
-from headless import VERDICT, Step, Workplace, check, plan, statuses
+from archives import ALICE, BOB, allow, by_both, key, team
+from headless import (
+    VERDICT,
+    WAIT_S,
+    Step,
+    Workplace,
+    agrees,
+    check,
+    kernel_is_gone,
+    made,
+    own_temporary_files,
+    plan,
+    process,
+    send_on,
+    statuses,
+)
 
 from runbook.errors import BadInput
-from runbook.execute import kernels, runner
-from runbook.execute.journal import Entry, Listener, read
+from runbook.execute import RunResult, kernels, runner
+from runbook.execute.journal import Entry, read
 from runbook.execute.selection import Request, select
+from runbook.records import canonical
 from runbook.waiting import until
-
-WAIT_S = 30
 
 
 @pytest.fixture
@@ -34,14 +47,11 @@ def place(tmp_path: Path) -> Workplace:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_left_behind(tmp_path: Path) -> Iterator[None]:
     """No run leaves a temporary file, and so no folder of its kernels."""
     assert tmp_path.exists()  # made before temporary files go elsewhere
-    folder = tempfile.mkdtemp()  # pytest's own is too long a path for a socket
-    monkeypatch.setattr(tempfile, "tempdir", folder)
-    monkeypatch.setenv("TMPDIR", folder)
-    yield
-    Path(folder).rmdir()
+    with own_temporary_files():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -68,23 +78,34 @@ class TestRun:
 
         assert started[0] == ended[0] == "preflight"
         assert set(started[1:]) == set(ended[1:]) == {"network", "gateway"}
-        assert set(steps(result.results).values()) == {"completed"}
+        assert set(steps(result.results).values()) == {"unchanged"}
         assert result.exit_status == 4
 
     def test_applied_and_proven(self, place: Workplace) -> None:
-        """A step with all its evidence completes, and the record says so in every file."""
+        """A step with all its evidence ends well, and the record says so in every file."""
         place.tells("network", plan(), check("it is there"), VERDICT, checks=("it is there",))
-        result = place.run(mode="apply")
+        result = place.run(mode="apply", key=key("alice"))
         journal = read(result.record / "journal.jsonl")
         notebook = json.loads((result.record / "00_network.ipynb").read_text())
         injected = [c for c in notebook["cells"] if c["id"] == "injected-parameters"]
 
         assert (result.exit_status, result.results["status"]) == (0, "completed")
+        assert steps(result.results) == {"network": "verified"}
         assert sorted(path.name for path in result.record.iterdir()) == [
             "00_network.ipynb",
+            "after.json",
+            "before.json",
+            "changes.diff",
             "journal.jsonl",
+            "plan.json",
+            "report.html",
             "results.json",
+            "source",
+            "statement.dsse.json",
+            "statement.json",
+            "statement.json.sig",
         ]
+        assert [path.name for path in (result.record / "source").iterdir()] == ["00_network.ipynb"]
         assert json.loads((result.record / "results.json").read_text()) == result.results
         assert journal == place.entries
         assert [entry["kind"] for entry in (journal[0], journal[-1])] == [
@@ -96,6 +117,171 @@ class TestRun:
             f'site = "{place.site_file}"',
             'mode = "apply"',
         ]
+
+    def test_sources_are_kept(self, place: Workplace) -> None:
+        """The notebooks are in the record as they were before the run; others are not."""
+        place.tells("network", plan())
+        place.tells("gateway", plan())
+        before = nbformat.read(place.folder / "10_gateway.ipynb", as_version=4)
+        result = place.run(only="gateway")
+        (kept,) = (result.record / "source").iterdir()
+
+        assert kept.name == "10_gateway.ipynb"
+        assert nbformat.read(kept, as_version=4) == before
+
+    def test_what_was_not_asked_for(self, place: Workplace) -> None:
+        """A step that is left out was skipped, which is something else than not reached."""
+        place.step("raises", "raises")
+        place.tells("network", plan(), after=("raises",))
+        place.tells("gateway", plan(), after=("network",))
+        asked = place.run(from_step="network")
+
+        assert steps(asked.results) == {
+            "raises": "skipped",
+            "network": "unchanged",
+            "gateway": "unchanged",
+        }
+        assert steps(place.run().results) == {
+            "raises": "failed",
+            "network": "never ran",
+            "gateway": "never ran",
+        }
+        assert agrees(asked.record, 0)["steps"][0]["cells"] == []
+
+    def test_seal_is_returned(self, place: Workplace) -> None:
+        """The caller gets who signed and the ledger's head; without a witness nobody has it."""
+        allow(place.records, team())
+        place.tells("network", plan())
+        result = place.run(key=key("alice"))
+        (line,) = (place.records / f"ledger/{ALICE}.jsonl").read_bytes().splitlines()[1:]
+
+        assert result.sealed.run_id == result.results["run_id"] == result.record.name
+        assert result.sealed.signed_by == ALICE
+        assert (result.sealed.head.principal, result.sealed.head.seq) == (ALICE, 1)
+        assert result.sealed.head.head == canonical.sha256(line)
+        assert result.testimony is None
+
+
+def changes_something(place: Workplace) -> RunResult:
+    told = (plan("docker01"), made("docker01"), check("holds"), VERDICT)
+    place.tells("network", *told, checks=("holds",))
+    return place.run(mode="apply", key=key("alice"))
+
+
+def has_nothing_to_do(place: Workplace) -> RunResult:
+    place.tells("network", plan(), check("holds"), VERDICT, checks=("holds",))
+    return place.run(mode="apply", key=key("alice"))
+
+
+def plans_nothing(place: Workplace) -> RunResult:
+    place.tells("network", plan())
+    return place.run(key=key("alice"))
+
+
+def plans_a_change(place: Workplace) -> RunResult:
+    place.tells("network", plan("docker01"))
+    return place.run(key=key("alice"))
+
+
+def fails_a_check(place: Workplace) -> RunResult:
+    verdict = VERDICT | {"checks_failed": 1}
+    told = (plan(), check("is up"), check("holds", passed=False), verdict)
+    place.tells("network", *told, checks=("holds",))
+    return place.run(mode="apply", key=key("alice"))
+
+
+def fails_after_a_change(place: Workplace) -> RunResult:
+    told = (plan("docker01", "docker02"), made("docker01"), made("docker02", "failed"))
+    place.cells("network", *(f"tell(**{event})" for event in told), "1 / 0")
+    return place.run(mode="apply", key=key("alice"))
+
+
+def lacks_evidence(place: Workplace) -> RunResult:
+    place.tells("network", plan(), VERDICT, checks=("holds",))
+    return place.run(mode="apply", key=key("alice"))
+
+
+def reaches_no_host(place: Workplace) -> RunResult:
+    error = {"host": "docker01", "kind": "Unreachable", "exit_code": 3, "message": "no route"}
+    place.cells("network", f"tell('error', **{error})", "raise OSError('no route')")
+    return place.run(key=key("alice"))
+
+
+def takes_too_long(place: Workplace) -> RunResult:
+    place.step("network", "times_out")
+    return place.run(cell_timeout_s=1, key=key("alice"))
+
+
+def loses_its_kernel(place: Workplace) -> RunResult:
+    place.step("network", "dies")
+    return place.run(key=key("alice"))
+
+
+def is_interrupted(place: Workplace) -> RunResult:
+    place.step("network", "cleans_up")
+    return place.run(listener=send_on("event", place, signal.SIGINT), key=key("alice"))
+
+
+def is_interrupted_between_cells(place: Workplace) -> RunResult:
+    place.cells("network", "1 + 1", "__import__('time').sleep(60)")
+    return place.run(listener=send_on("cell ended", place, signal.SIGINT), key=key("alice"))
+
+
+ENDINGS: dict[Callable[[Workplace], RunResult], tuple[int, str, str]] = {
+    changes_something: (0, "changed", "changed"),
+    has_nothing_to_do: (0, "verified", "ok"),
+    plans_nothing: (0, "unchanged", "ok"),
+    plans_a_change: (4, "unchanged", "ok"),
+    fails_a_check: (1, "failed", "failed"),
+    fails_after_a_change: (1, "failed", "partial"),
+    lacks_evidence: (1, "failed", "failed"),
+    reaches_no_host: (3, "failed", "failed"),
+    takes_too_long: (1, "timed out", "failed"),
+    loses_its_kernel: (1, "kernel died", "failed"),
+    is_interrupted: (130, "interrupted", "aborted"),
+    is_interrupted_between_cells: (130, "interrupted", "aborted"),
+}
+
+
+class TestEndings:
+    """However a run ends, everything that tells of it tells the same, and it is sealed as that."""
+
+    @pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.__name__)
+    def test_agreement(self, place: Workplace, ending: Callable[[Workplace], RunResult]) -> None:
+        """Exit status, notebook, results, page, JUnit and statement; both verifiers find it so."""
+        allow(place.records, team())
+        code, status, outcome = ENDINGS[ending]
+        result = ending(place)
+        told = json.loads((result.record / "statement.json").read_text())["predicate"]
+
+        assert result.exit_status == code
+        assert agrees(result.record, code) == result.results
+        assert steps(result.results) == {"network": status}
+        assert (told["outcome"], told["signer"]) == (outcome, ALICE)
+        assert (told["error"] is None) == (outcome in ("ok", "changed"))
+        assert result.record.name == told["run_id"]
+        assert by_both(place.records) == (0, [])
+
+    def test_next_to_each_other(self, place: Workplace) -> None:
+        """The step beside the one that fails keeps its own end, and the next is not begun."""
+        place.step("dies", "dies")
+        told = [f"tell(**{event})" for event in (plan("docker01"), made("docker01"), VERDICT)]
+        wait = "from pathlib import Path\nwhile not (Path(site).parent / 'dead').exists(): pass"
+        place.cells("gateway", wait, *told)
+        place.tells("proof", plan(), after=("gateway",))
+
+        def listen(entry: Entry) -> None:
+            if (entry["kind"], entry.get("step")) == ("step ended", "dies"):
+                (place.folder / "dead").touch()
+
+        result = place.run(mode="apply", listener=listen)
+
+        assert steps(agrees(result.record, 1)) == {
+            "dies": "kernel died",
+            "gateway": "changed",
+            "proof": "never ran",
+        }
+        assert result.results["reason"] == "dies: Kernel died"
 
 
 class TestFailure:
@@ -121,7 +307,7 @@ class TestFailure:
 
         assert result.exit_status == 1
         assert steps(result.results)["dies"] == "kernel died"
-        assert steps(result.results)["gateway"] == "completed"
+        assert steps(result.results)["gateway"] == "unchanged"
         assert statuses(result.record / "00_dies.ipynb")["after"] == "never ran"
 
     def test_cell_that_does_not_end(self, place: Workplace) -> None:
@@ -199,58 +385,36 @@ class TestSelection:
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def at_work(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A runner in a process of its own, at work on a cell that waits for an interruption."""
-    script = Path(__file__).with_name("headless.py")
-    runner = subprocess.Popen(
-        [sys.executable, script, tmp_path, "cleans_up", "completes"],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        stderr=subprocess.PIPE,
-    )
-    started = (tmp_path / "waits").exists
-    until(
-        lambda: started() or runner.poll() is not None, holds=bool, timeout_s=WAIT_S, every_s=0.05
-    )
-    yield runner
-    runner.kill()
-    runner.communicate()
-
-
-def kernel_is_gone(folder: Path) -> bool:
-    try:
-        os.kill(int((folder / "kernel.pid").read_text()), 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def send_on_progress(place: Workplace, *numbers: int) -> Listener:
-    """Return a listener that sends this process a signal for each progress event it hears."""
-    left = list(numbers)
-
-    def listen(entry: Entry) -> None:
-        place.entries.append(entry)
-        if entry["kind"] == "event" and left:
-            os.kill(os.getpid(), left.pop(0))
-
-    return listen
+    allow(tmp_path / "records", team())
+    own = {"RUNBOOK_KEY": str(key("alice"))}
+    with process(tmp_path, "cleans_up", "completes", started="waits", **own) as runner:
+        yield runner
 
 
 class TestInterruption:
     """Signals to the runner."""
 
-    def test_sigterm(self, process: subprocess.Popen[bytes], tmp_path: Path) -> None:
-        """The cell cleans up, the record is closed and true, and no kernel is left."""
-        process.send_signal(signal.SIGTERM)
+    @pytest.mark.parametrize(
+        ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+    )
+    def test_signal(
+        self, at_work: subprocess.Popen[bytes], tmp_path: Path, number: int, code: int
+    ) -> None:
+        """The cell cleans up, the record is closed, sealed and true, and no kernel is left."""
+        at_work.send_signal(number)
 
-        assert process.wait(WAIT_S) == 143
-        assert process.stderr.read() == b""
+        assert at_work.wait(WAIT_S) == code
+        assert at_work.stderr.read() == b""
         assert kernel_is_gone(tmp_path)
         assert (tmp_path / "cleaned").exists()
+        assert by_both(tmp_path / "records") == (0, [])
         (record,) = (tmp_path / "records").glob("2*")
-        results = json.loads((record / "results.json").read_text())
+        results = agrees(record, code)
         assert steps(results) == {"cleans_up": "interrupted", "completes": "never ran"}
-        assert (results["status"], results["exit_status"]) == ("interrupted", 143)
+        assert results["status"] == "interrupted"
+        assert results["reason"] == f"interrupted by {signal.Signals(number).name}"
         assert statuses(record / "00_cleans_up.ipynb")["fault"] == "interrupted"
         assert statuses(record / "00_cleans_up.ipynb")["after"] == "never ran"
 
@@ -258,7 +422,7 @@ class TestInterruption:
         """Control-C is told apart by its exit status, and the caller's handler is back after it."""
         before = signal.getsignal(signal.SIGINT)
         place.step("cleans_up", "cleans_up")
-        result = place.run(listener=send_on_progress(place, signal.SIGINT))
+        result = place.run(listener=send_on("event", place, signal.SIGINT))
 
         assert result.exit_status == 130
         assert result.results["reason"] == "interrupted by SIGINT"
@@ -279,10 +443,9 @@ class TestInterruption:
         """When the grace is over, or at a second signal, the kernel is killed."""
         monkeypatch.setattr(runner, "GRACE_S", grace_s)
         place.step("stubborn", "stubborn")
-        result = place.run(listener=send_on_progress(place, *numbers))
+        result = place.run(listener=send_on("event", place, *numbers))
 
-        assert result.exit_status == 130
-        assert steps(result.results) == {"stubborn": "interrupted"}
+        assert steps(agrees(result.record, 130)) == {"stubborn": "interrupted"}
         assert kernel_is_gone(place.folder)
 
     def test_ignored_signal(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,20 +459,32 @@ class TestInterruption:
         assert heeded[0] is signal.SIG_IGN
         assert callable(heeded[1])
 
-    def test_killed_runner(self, process: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    def test_killed_runner(self, at_work: subprocess.Popen[bytes], tmp_path: Path) -> None:
         """The kernel follows its runner, and the next run closes the record and says so."""
-        process.kill()
-        process.wait(WAIT_S)
+        at_work.kill()
+        at_work.wait(WAIT_S)
+        records = tmp_path / "records"
+        status, (found,) = by_both(records)
+        assert (status, found.endswith("it is under way, or was killed")) == (2, True)
+
         place = Workplace(tmp_path)
         place.tells("network", plan())
-        result = place.run()
-        (killed,) = place.records.glob("*-killed")
+        result = place.run(key=key("bob"))
+        (killed,) = records.glob("*-killed")
+        told = json.loads((killed / "statement.json").read_text())["predicate"]
 
         assert until(lambda: kernel_is_gone(tmp_path), holds=bool, timeout_s=WAIT_S)
         assert [e["record"] for e in place.entries if e["kind"] == "record closed"] == [killed.name]
-        assert steps(json.loads((killed / "results.json").read_text()))["cleans_up"] == "killed"
+        assert steps(agrees(killed, None)) == {"cleans_up": "killed", "completes": "never ran"}
         assert statuses(killed / "00_cleans_up.ipynb")["fault"] == "killed"
+        assert statuses(killed / "00_cleans_up.ipynb")["after"] == "never ran"
+        assert (told["outcome"], told["operator"]["principal"], told["signer"]) == (
+            "killed",
+            ALICE,
+            BOB,
+        )
         assert result.exit_status == 0
+        assert by_both(records) == (0, [])
 
 
 class TestImport:

@@ -1,4 +1,4 @@
-"""The journal: whole lines, in order, by one writer; and the records of killed runs."""
+"""The journal: whole lines, in order, by one writer, and without secrets."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headless import without_privileges
 
+from runbook.execute import journal as module
+from runbook.execute.closing import JOURNAL
 from runbook.execute.journal import Journal, read
-from runbook.execute.record import JOURNAL, RESULTS, Record, close_killed
+from runbook.records.redact import Masker
+from runbook.secret import Registry
 
 OPENED = {
     "run_id": "20261123T060204Z-lab-317606",
     "site": "lab",
     "site_file": "parameters/lab.yml",
+    "settings": {"name": "lab"},
     "mode": "apply",
+    "context": {"ticket": "CHG-7", "reason": None},
+    "emergency": False,
     "steps": [{"step": name, "notebook": f"{name}.ipynb"} for name in ("network", "traefik")],
 }
 
@@ -64,6 +71,38 @@ class TestJournal:
 
         assert read(tmp_path / JOURNAL) == journal.entries
 
+    @pytest.mark.parametrize("cut", [b'{"seq":1,"kind":"step st', '{"a":"ü'.encode()[:-1]])
+    def test_a_cut_off_line_is_replaced(self, tmp_path: Path, cut: bytes) -> None:
+        """Who goes on after it begins a new line, even where a character was cut in two."""
+        path = tmp_path / JOURNAL
+        for kind, rest in (("run opened", cut), ("run killed", b"")):
+            journal = Journal(path, lambda _entry: None)
+            journal.write(kind)
+            journal.close()
+            with path.open("ab") as file:
+                file.write(rest)
+
+        assert [(entry["seq"], entry["kind"]) for entry in read(path)] == [
+            (0, "run opened"),
+            (1, "run killed"),
+        ]
+
+    def test_holds_no_secret(
+        self,
+        journal: Journal,
+        tmp_path: Path,
+        heard: list[Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The file, the listener and the memory get an entry with the secret masked."""
+        registry = Registry()
+        registry.add("vault", "correct-horse-battery")
+        monkeypatch.setattr(module, "MASKER", Masker(registry))
+        journal.write("event", step="x", event={"correct-horse-battery": ["correct-horse-battery"]})
+
+        assert heard[0]["event"] == {"[masked:vault]": ["[masked:vault]"]}
+        assert read(tmp_path / JOURNAL) == journal.entries == heard
+
     def test_a_listener_that_has_gone_stops_nothing(self, tmp_path: Path) -> None:
         """A closed terminal or pipe is told no more, and the journal goes on."""
         told = []
@@ -86,70 +125,18 @@ class TestJournal:
         with pytest.raises(BlockingIOError):
             Journal(tmp_path / JOURNAL, lambda _entry: None)
 
+    def test_a_sealed_one_is_only_held(self, tmp_path: Path) -> None:
+        """One that nobody may write to any more is read, and held like another."""
+        code = (
+            "import sys; from pathlib import Path; from runbook.execute.journal import Journal\n"
+            "path = Path(sys.argv[1]); one = Journal(path, print); print(len(one.entries))\n"
+            "try: Journal(path, print)\n"
+            "except BlockingIOError: print('held')"
+        )
+        path = tmp_path / JOURNAL
+        journal = Journal(path, lambda _entry: None)
+        journal.write("run opened", **OPENED)
+        journal.close()
+        path.chmod(0o444)
 
-def executed(folder: Path, *statuses: str) -> None:
-    """Write a notebook as the engine leaves it when its runner is killed."""
-    cells = [{"metadata": {"papermill": {"status": s, "exception": None}}} for s in statuses]
-    metadata = {"papermill": {"exception": None}, "runbook": {"status": "running", "reason": ""}}
-    (folder / "network.ipynb").write_text(json.dumps({"cells": cells, "metadata": metadata}))
-
-
-@pytest.fixture
-def left_over(tmp_path: Path) -> Path:
-    """The spool folder of a run that was killed in its first step."""
-    spool = tmp_path / ".spool-20261123T060204Z-lab-317606"
-    spool.mkdir()
-    executed(spool, "completed", "running", "never ran")
-    journal = Journal(spool / JOURNAL, lambda _entry: None)
-    journal.write("run opened", **OPENED)
-    journal.write("step started", step="network", notebook="network.ipynb")
-    journal.write(
-        "cell ended", step="network", cell="a", index=0, status="completed", duration_ms=1
-    )
-    journal.close()
-    return spool
-
-
-class TestKilledRuns:
-    """A spool folder that nobody holds belongs to a run that was killed."""
-
-    def test_is_closed_as_killed(self, left_over: Path, tmp_path: Path) -> None:
-        """The next run renames it, and its journal, notebook and results say what happened."""
-        (record,) = close_killed(tmp_path)
-        results = json.loads((record / RESULTS).read_text())
-        notebook = json.loads((record / "network.ipynb").read_text())
-
-        assert record.name == "20261123T060204Z-lab-317606-killed"
-        assert not left_over.exists()
-        assert read(record / JOURNAL)[-1]["kind"] == "run killed"
-        assert [step["status"] for step in results["steps"]] == ["killed", "never ran"]
-        assert (results["status"], results["exit_status"]) == ("killed", None)
-        assert [cell["metadata"]["papermill"]["status"] for cell in notebook["cells"]] == [
-            "completed",
-            "killed",
-            "never ran",
-        ]
-        assert notebook["metadata"]["runbook"]["status"] == "killed"
-        assert notebook["metadata"]["papermill"]["exception"] is True
-
-    @pytest.mark.usefixtures("left_over")
-    def test_is_closed_once(self, tmp_path: Path) -> None:
-        """A second look finds nothing."""
-        assert len(close_killed(tmp_path)) == 1
-        assert close_killed(tmp_path) == []
-
-    def test_killed_before_the_first_line(self, tmp_path: Path) -> None:
-        """An empty spool folder is closed too."""
-        (tmp_path / ".spool-20261123T060204Z-lab-317606").mkdir()
-
-        assert [record.name for record in close_killed(tmp_path)] == [
-            "20261123T060204Z-lab-317606-killed"
-        ]
-
-    def test_a_run_under_way_is_left_alone(self, tmp_path: Path) -> None:
-        """The journal's writer still holds it."""
-        record = Record(tmp_path, "lab", lambda _entry: None)
-
-        assert close_killed(tmp_path) == []
-        assert record.folder.name == f".spool-{record.run_id}"
-        record.journal.close()
+        assert without_privileges(code, path).split() == ["1", "held"]

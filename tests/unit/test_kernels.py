@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,10 @@ import pytest
 from jupyter_core.utils import run_sync
 
 from runbook.execute import kernels
-from runbook.execute.kernels import Kernel, KernelStartError
+from runbook.execute.kernels import Kernel, KernelLog, KernelStartError
+from runbook.records.redact import Masker
+from runbook.secret import Registry
+from runbook.waiting import until
 
 SUN_PATH = 104  # macOS; Linux has 108 (unix(7))
 
@@ -100,6 +106,105 @@ class TestReuse:
     def test_what_notebooks_import_is_loaded(self, kernel: Kernel) -> None:
         """The runbook's modules were imported while the kernel was idle."""
         assert answer(kernel, "'runbook.notebook' in __import__('sys').modules") == "True"
+
+
+def wait_for_timers() -> None:
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join()
+
+
+class TestInterrupt:
+    """An interruption that comes when the next cell is about to begin."""
+
+    @pytest.fixture
+    def sent(self, kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """The signals that the kernel would get, once nothing is to come any more."""
+        sent: list[int] = []
+        monkeypatch.setattr(kernel, "_signal", sent.append)
+        monkeypatch.setattr(kernel, "_stop_asked", False)
+        monkeypatch.setattr(kernels, "SHORT_CELL_S", 0.01)
+        return sent
+
+    def test_waits_for_the_cell(self, kernel: Kernel, sent: list[int]) -> None:
+        """While the kernel is idle an interrupt would be lost; it comes in the cell."""
+        kernel.interrupt()
+        assert sent == []
+        kernel.entered_cell()
+        wait_for_timers()
+        kernel.left_cell()
+
+        assert sent == [signal.SIGINT]
+        assert kernel.stopping
+
+    def test_spares_a_cell_that_has_ended(self, kernel: Kernel, sent: list[int]) -> None:
+        """A cell that ended by itself is answered, and no interrupt breaks the answer."""
+        kernel.interrupt()
+        kernel.entered_cell()
+        kernel.left_cell()
+        wait_for_timers()
+
+        assert sent == []
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> KernelLog:
+    """What a kernel's process says, of which nothing was said yet."""
+    return KernelLog(tmp_path / "kernel.log")
+
+
+def say(log: KernelLog, *pieces: bytes) -> None:
+    for piece in pieces:
+        os.write(log.writing_end, piece)
+    log.handed_over()
+
+
+class TestLog:
+    """What is kept of what a kernel's process says besides its messages."""
+
+    def test_is_written_at_the_end(self, log: KernelLog) -> None:
+        """Nothing is on the disk before the kernel has ended, and then all of it is."""
+        say(log, b"one\n", b"\xfftwo\n")
+        assert not log.path.exists()
+        log.finish()
+
+        assert log.path.read_bytes() == b"one\n\xfftwo\n"
+
+    def test_holds_no_secret(self, log: KernelLog, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A secret is masked though it comes in two pieces, and before it is known."""
+        registry = Registry()
+        monkeypatch.setattr(kernels, "MASKER", Masker(registry))
+        say(log, b"first correct-horse-", b"battery, then more\n")
+        registry.add("vault", "correct-horse-battery")
+        log.finish()
+
+        assert log.path.read_text() == "first [masked:vault], then more\n"
+
+    def test_nothing_said(self, log: KernelLog) -> None:
+        """There is no file of nothing."""
+        say(log)
+        log.finish()
+
+        assert not log.path.exists()
+
+    def test_keeps_the_end(self, log: KernelLog, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a flood the last part is kept."""
+        monkeypatch.setattr(kernels, "LOG_BYTES", 1000)
+        say(log, *[b"%09d\n" % n for n in range(500)])
+        log.finish()
+
+        assert log.path.read_bytes() == b"".join(b"%09d\n" % n for n in range(400, 500))
+
+    def test_child_that_stays(self, log: KernelLog, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What outlives the kernel and holds its output is not waited for."""
+        monkeypatch.setattr(kernels, "LAST_WORDS_S", 0.01)
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log.writing_end) as child:
+            say(log, b"said\n")
+            until(lambda: bytes(log._said), holds=bool, timeout_s=10, every_s=0.01)
+            log.finish()
+
+            assert log.path.read_bytes() == b"said\n"
+            assert child.poll() is None
 
 
 class TestEnd:

@@ -86,14 +86,15 @@ class TestLock:
             pass
 
     def test_it_is_free_again(self, state, monkeypatch):
-        """What was given back can be taken, also after the lab was removed."""
+        """What was given back can be taken, also once the lab is removed; the signing key stays."""
         monkeypatch.setattr("runbook.lab.state.TURN_TIMEOUT_S", 0)
         with state.locked():
             state.remove()
 
         with state.locked():
             assert not state.folder.exists()
-        assert list(state.folder.parent.iterdir()) == []
+        left = {path.name for path in state.folder.parent.iterdir()}
+        assert left == {state.signing_key.name, f"{state.signing_key.name}.pub"}
 
 
 class TestOperatorFiles:

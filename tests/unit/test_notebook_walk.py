@@ -13,7 +13,7 @@ import IPython.display
 import pytest
 from fakes import TOP, ConfigStore, FakeFleet, converged, declared, parameters, swarm
 
-from runbook import notebook
+from runbook import notebook, sealed
 from runbook.changes import Change, Check
 from runbook.connection import Fleet
 from runbook.display import Shown
@@ -21,6 +21,8 @@ from runbook.errors import BadInput, ChangeFailed, CheckFailed, Refused, Runbook
 from runbook.events import MIME, emit
 from runbook.live import Live
 from runbook.notebook import Step, open_step
+from runbook.records.redact import Masker
+from runbook.secret import Registry
 from runbook.site import SiteFile
 from runbook.steps import CONVERGED, STEPS, Row, StepInfo, find
 
@@ -53,6 +55,10 @@ class Pretended(ModuleType):
     def rows(self, facts: tuple[str, ...]) -> list[Row]:
         """Return one row for each."""
         return [Row("docker01", name, "is", "missing") for name in facts]
+
+    def files(self, _live: Live, facts: tuple[str, ...]) -> dict[str, dict[str, str]]:
+        """Return one file that lists them."""
+        return {"docker01": {"/etc/missing": "".join(f"{name}\n" for name in facts)}}
 
     def plan(self, _live: Live, facts: tuple[str, ...]) -> list[Change]:
         """Return one change for each, each in a stage of its own."""
@@ -107,7 +113,7 @@ def walk(
     module: Pretended, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Step]:
     """Open the pretended step: ``walk("apply")``, or up to its plan: ``walk("apply", 2)``."""
-    info = StepInfo("pretended", "99_pretended.ipynb", lambda _site: frozenset())
+    info = StepInfo("pretended", "99_pretended.ipynb", lambda _site: frozenset(), manages=True)
     monkeypatch.setattr(notebook, "STEPS", (info,))
 
     def begin(mode: str, cells: int = 2, site_file: SiteFile | None = None) -> Step:
@@ -196,7 +202,7 @@ class TestFind:
             assert find(step.name) is step
             assert (TOP / "notebooks" / step.notebook).exists()
             assert step.needs(parameters("production").site) <= set(names[: names.index(step.name)])
-            for offered in ("observe", "rows", "plan", "verify", "required_checks"):
+            for offered in ("observe", "rows", "plan", "files", "verify", "required_checks"):
                 assert callable(getattr(step.module, offered))
 
     def test_health_check_needs_traefik(self) -> None:
@@ -433,6 +439,83 @@ class TestPreflight:
         assert len(shown) == 1
 
 
+@pytest.fixture
+def approved(
+    walk: Callable[..., Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """The part of the pretended step, as it is now, in a plan that somebody has approved."""
+    step = walk("plan")
+    part = step._part(step._shown_plan())
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"steps": {"pretended": part}}))
+    monkeypatch.setenv(sealed.APPROVED, str(path))
+    return part
+
+
+class TestApproved:
+    """A step under an approval that was given beforehand."""
+
+    @pytest.mark.usefixtures("approved")
+    def test_is_applied(self, walk: Callable[..., Step]) -> None:
+        """What is planned as it was approved is made."""
+        assert walk("apply").apply().caption == "2 of 2 changes made"
+
+    @pytest.mark.usefixtures("approved")
+    def test_world_that_moved(
+        self,
+        walk: Callable[..., Step],
+        module: Pretended,
+        store: ConfigStore,
+        events: Callable[[], list[dict[str, Any]]],
+    ) -> None:
+        """What moved between approval and plan is refused before the lock; nothing is made."""
+        module.missing.append("c")
+        with pytest.raises(Refused, match="the world has moved since the plan was approved") as no:
+            walk("apply").apply()
+
+        assert "docker01/c/is: absent → missing" in no.value.message
+        assert "docker01//etc/missing: would be written otherwise" in no.value.message
+        assert (module.made, store.requests) == ([], [])
+        assert (events()[-1]["kind"], events()[-1]["exit_code"]) == ("Refused", 3)
+
+    @pytest.mark.usefixtures("approved")
+    def test_nothing_left_to_do(self, walk: Callable[..., Step], module: Pretended) -> None:
+        """Where everything is as declared by now, nothing is refused: nothing is made."""
+        module.missing.clear()
+
+        assert walk("apply").apply().caption == "0 changes to make."
+
+    @pytest.mark.usefixtures("approved")
+    def test_planning_is_free(self, walk: Callable[..., Step], module: Pretended) -> None:
+        """A plan may say what it likes; it changes nothing."""
+        module.missing.append("c")
+
+        assert walk("plan").apply().caption == "Not applied: the mode is plan."
+
+    def test_part(self, approved: dict[str, Any]) -> None:
+        """It has what was seen, the files and the changes, and the digest that was shown."""
+        assert approved["observed"] == {"docker01": {n: {"is": "missing"} for n in ("a", "b")}}
+        assert approved["files"] == {"docker01": {"/etc/missing": "a\nb\n"}}
+        assert [change["resource"] for change in approved["changes"]] == ["a", "b"]
+        assert len(approved["digest"]) == 64
+
+    def test_part_holds_no_secret(
+        self, walk: Callable[..., Step], module: Pretended, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What was seen, would be written and would change is masked before it goes anywhere."""
+        registry = Registry()
+        registry.add("vault", "correct-horse-battery")
+        monkeypatch.setattr(sealed, "MASKER", Masker(registry))
+        module.missing = ["correct-horse-battery"]
+        step = walk("plan")
+        part = step._part(step._shown_plan())
+
+        assert "correct-horse-battery" not in json.dumps(part)
+        assert part["observed"] == {"docker01": {"[masked:vault]": {"is": "missing"}}}
+        assert part["files"] == {"docker01": {"/etc/missing": "[masked:vault]\n"}}
+        assert part["changes"][0]["resource"] == "[masked:vault]"
+
+
 class TestEvents:
     """What the runner is told."""
 
@@ -453,15 +536,19 @@ class TestEvents:
     def test_of_a_run(
         self, walk: Callable[..., Step], events: Callable[[], list[dict[str, Any]]]
     ) -> None:
-        """Plan, outcomes, checks and verdict, in that order, each of this step."""
+        """What was seen, plan, outcomes, what is seen now, checks and verdict, in that order."""
         step = walk("apply")
         step.apply()
         step.verify()
 
         assert [event["event"] for event in events()] == [
+            "hosts",
+            "state",
             "plan",
             "outcome",
             "outcome",
+            "state",
+            "hosts",  # those that only the checks reached
             "check",
             "check",
             "verdict",
@@ -494,6 +581,8 @@ class TestEvents:
             "message": "",
         }
         assert told["check"]["name"] == CONVERGED
+        assert set(told["plan"]["sealed"]) == {"digest", "observed", "files", "changes"}
+        assert told["plan"]["sealed"]["digest"] == told["plan"]["digest"]
         assert told["verdict"] == {
             "event": "verdict",
             "step": "pretended",
@@ -502,6 +591,48 @@ class TestEvents:
             "checks_passed": 2,
             "checks_failed": 0,
         }
+
+    def test_states(
+        self,
+        walk: Callable[..., Step],
+        module: Pretended,
+        events: Callable[[], list[dict[str, Any]]],
+    ) -> None:
+        """What was there before and after is told by host, resource and field."""
+        module.stays = True
+        step = walk("apply")
+        step.apply()
+        module.missing.remove("a")
+        with pytest.raises(CheckFailed):
+            step.verify()
+        seen = {name: {"is": "missing"} for name in ("a", "b")}
+
+        assert [(e["moment"], e["seen"]) for e in events() if e["event"] == "state"] == [
+            ("before", {"docker01": seen}),
+            ("after", {"docker01": {"b": seen["b"]}}),
+        ]
+
+    @pytest.mark.usefixtures("module")
+    def test_step_without_a_state(
+        self, store: ConfigStore, events: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        """A step that only proves tells of no state, and nothing of it is sealed."""
+        info = StepInfo("pretended", "99_pretended.ipynb", lambda _site: frozenset())
+        step = stepping(info, "plan", store, parameters("article"))
+        step.observe()
+        step.plan()
+
+        assert [event["event"] for event in events()] == ["hosts", "plan"]
+        assert "sealed" not in events()[-1]
+
+    def test_host_keys(
+        self, preflight: Callable[..., Step], events: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        """The keys that the hosts proved to have are told once they were read."""
+        preflight("plan").observe()
+        (told,) = (event for event in events() if event["event"] == "hosts")
+
+        assert told["keys"] == {h: f"SHA256:{h}" for h in parameters("lab").site.hosts}
 
     def test_of_a_failure(
         self,
@@ -513,8 +644,9 @@ class TestEvents:
         module.broken["a"] = ChangeFailed("disk full", host="docker01")
         with pytest.raises(ChangeFailed):
             walk("apply").apply()
-        _, outcome, error = events()
+        outcome, error = events()[-2:]
 
+        assert [event["event"] for event in events()[:-2]] == ["hosts", "state", "plan"]
         assert (outcome["outcome"], outcome["message"]) == ("failed", "docker01: disk full")
         assert (error["event"], error["kind"], error["exit_code"]) == ("error", "ChangeFailed", 1)
         assert "disk full" in error["message"]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runbook.site import SiteFile, load, unaccepted_risks
+from runbook.lab.state import State
+from runbook.site import Records, SiteFile, load, unaccepted_risks
 
 PARAMETERS = Path(__file__).parents[2] / "parameters"
 FILES = sorted(PARAMETERS.glob("*.yml"))
@@ -83,6 +84,10 @@ class TestArticle:
         assert (site.shorewall.net_zone, site.shorewall.lan_zone) == ("net", "loc")
         assert site.gateway.public_address is None
 
+    def test_asks_nothing_of_records(self) -> None:
+        """Records are no part of the article, so everything is as it is by default."""
+        assert parameters("article.yml").site.records == Records()
+
     def test_warns_of_its_priorities_only(self) -> None:
         """The article's close priorities are the one thing to warn of."""
         (warning,) = parameters("article.yml").warnings
@@ -123,6 +128,15 @@ class TestProduction:
         image = parameters("production.yml").site.traefik.image
 
         assert re.fullmatch(r"traefik:v3\.\d+\.\d+", image)
+
+    def test_records_answer_an_audit(self) -> None:
+        """Who, why and what for are asked before a change, and the managers are witnesses."""
+        site_file = parameters("production.yml")
+        records = site_file.site.records
+
+        assert records.require == ("signature", "ticket", "reason")
+        assert (records.witness, records.retention_days) == (True, 400)
+        assert (records.key, site_file.key_path) == (None, None)
 
     def test_off_the_pool_of_the_swarm(self) -> None:
         """Neither the LAN nor the overlay is the subnet that ingress takes by itself."""
@@ -166,8 +180,18 @@ class TestLab:
             "acceptance.demonstration.image",
             "acceptance.demonstration.port",
             "acceptance.demonstration.host",
+            "records.key",
+            "records.witness",
         }
 
     def test_is_reached_by_the_labs_ssh(self) -> None:
         """The SSH configuration is the one that the lab writes."""
         assert parameters("lab.yml").ssh_config_path == PARAMETERS.parent / ".lab/lab/ssh_config"
+
+    def test_records_are_signed_by_the_labs_key(self) -> None:
+        """The key is the operator's, which the lab makes, and the lab's managers are witnesses."""
+        site_file = parameters("lab.yml")
+        state = State.of("lab", PARAMETERS.parent)
+
+        assert site_file.key_path == state.signing_key
+        assert site_file.site.records.witness

@@ -13,13 +13,14 @@ from archives import (
     ALICE,
     BOB,
     CAROL,
+    PLANNED,
     RECORD,
-    RUNS,
     allow,
     archive_in,
     by_both,
     edit,
     key,
+    planned_in,
     run,
     signer,
     team,
@@ -34,13 +35,15 @@ from runbook.records.sign import Signer
 from runbook.records.statement import Context
 
 PLAN = (RECORD / "plan.json").read_bytes()
-PLANNED, NEXT = RUNS[0], "20261123T130004Z-lab-00000d"
+NEXT = "20261123T130004Z-lab-00000d"
 
 
 @pytest.fixture
 def records(tmp_path: Path) -> Path:
-    """An archive whose first run, among others, has shown the plan."""
-    return archive_in(tmp_path)
+    """An archive in which one run, among others, has shown the plan."""
+    records = archive_in(tmp_path)
+    planned_in(records)
+    return records
 
 
 def approved(records: Path, by: str = CAROL, **options: Any) -> Path:
@@ -59,23 +62,28 @@ class TestSeal:
 
     PARTS: dict[str, Any] = {  # noqa: RUF012
         "site": {"name": "lab"},
-        "observed": {"docker01": {}},
-        "files": {},
-        "image": "traefik:3.6",
+        "image": "traefik:v3.7.1",
+        "steps": {"network": {"observed": {"docker01": {}}, "files": {}, "changes": []}},
     }
 
     @pytest.mark.parametrize("part", PARTS)
     def test_every_part_counts(self, part: str) -> None:
-        """Another site, observation, file or image is another plan; order of keys is not."""
+        """Another site, image or step is another plan; order of keys is not."""
         sealed = approve.seal(self.PARTS)
 
         assert approve.seal(dict(reversed(self.PARTS.items()))) == sealed
         assert approve.seal(self.PARTS | {part: "moved"}) != sealed
 
-    def test_incomplete(self) -> None:
-        """A plan without one of them is none."""
-        with pytest.raises(BadInput, match="without files, image"):
-            approve.seal({"site": {}, "observed": {}})
+    @pytest.mark.parametrize("part", ["observed", "files", "changes"])
+    def test_every_part_of_a_step_counts(self, part: str) -> None:
+        """So is a step that saw, would write or would change something else."""
+        moved = self.PARTS["steps"]["network"] | {part: ["moved"]}
+
+        assert approve.seal(self.PARTS | {"steps": {"network": moved}}) != approve.seal(self.PARTS)
+
+    def test_form(self) -> None:
+        """They are a JSON document of this version."""
+        assert json.loads(approve.seal(self.PARTS)) == {"schema": 1, **self.PARTS}
 
 
 class TestApprove:
@@ -92,24 +100,63 @@ class TestApprove:
 
     def test_role(self, records: Path) -> None:
         """A key that may not sign in the namespace of approvals approves nothing."""
-        with pytest.raises(Refused, match="does not permit it in the namespace runbook-approval"):
+        said = "does not permit it in the namespace runbook-approval"
+        with pytest.raises(Refused, match=said) as refused:
             approved(records, BOB)
+        line = f'{BOB} namespaces="runbook-approval" {signer(BOB).public_line}'
+        assert refused.value.todo.endswith(f"allowed_signers: {line}")
+        assert not (records / "approvals").exists()
+
+    def test_own_plan(self, records: Path) -> None:
+        """Who planned it cannot approve it, even with a key that may."""
+        allow(records, [*team()[1:], f"{ALICE} {signer(ALICE).public_line}"])
+
+        with pytest.raises(Refused, match=f"{ALICE} made this plan and cannot approve it"):
+            approved(records, ALICE)
         assert not (records / "approvals").exists()
 
     def test_altered_run(self, records: Path) -> None:
         """A plan that is not as it was sealed is not approved."""
-        edit(records / PLANNED / "plan.json", "3.6", "3.7")
+        edit(records / PLANNED / "plan.json", "3.7", "3.8")
 
         with pytest.raises(Refused, match=r"plan\.json: altered"):
             approved(records)
 
     def test_unknown_run(self, records: Path) -> None:
-        """There must be such a run, and it must have a plan."""
+        """There must be such a run."""
         with pytest.raises(BadInput, match="no ledger knows the run other"):
             approve.approve(records, "other", signer(CAROL), reason="")
-        archive = Archive(records, signer(BOB))
-        run(archive, NEXT, before_close=lambda folder: (folder / "plan.json").unlink())
-        with pytest.raises(BadInput, match="has no plan"):
+
+    @pytest.mark.parametrize(
+        ("results", "said"),
+        [
+            ({}, "(apply, changed) is no plan"),
+            ({"mode": "plan", "status": "failed", "steps": []}, "(plan, failed) is no plan"),
+            ({"mode": "plan", "status": "interrupted"}, "(plan, aborted) is no plan"),
+        ],
+    )
+    def test_run_that_shows_no_whole_plan(
+        self, records: Path, results: dict[str, Any], said: str
+    ) -> None:
+        """What was applied already, or what broke off, is not to be approved."""
+        run(Archive(records, signer(BOB)), NEXT, **results)
+
+        with pytest.raises(BadInput) as refused:
+            approve.approve(records, NEXT, signer(CAROL), reason="")
+        assert said in refused.value.message
+        assert refused.value.todo == "approve one: runbook run SITE --plan"
+
+    def test_run_without_plan(self, records: Path) -> None:
+        """Nor is a run of which no plan is kept."""
+        run(
+            Archive(records, signer(BOB)),
+            NEXT,
+            before_close=lambda folder: (folder / "plan.json").unlink(),
+            mode="plan",
+            steps=[],
+        )
+
+        with pytest.raises(BadInput, match=r"\(plan, ok\) is no plan that came to its end"):
             approve.approve(records, NEXT, signer(CAROL), reason="")
 
 
@@ -274,12 +321,18 @@ class TestInTheRecord:
 
     def test_emergency(self, records: Path) -> None:
         """An emergency is recorded as one, with a reason and a day for its review."""
-        told = approve.emergency(PLAN, signer(ALICE), "the edge is down")
+        told = approve.emergency(PLAN, ALICE, "the edge is down", "2026-11-23T13:00:00.000Z")
         run(Archive(records, signer(ALICE)), NEXT, context=Context(approval=told))
         predicate = json.loads((records / NEXT / "statement.json").read_text())["predicate"]
 
-        assert predicate["approval"]["kind"] == "emergency"
-        assert predicate["approval"]["review_due"] > predicate["approval"]["at"]
+        assert predicate["approval"] == {
+            "kind": "emergency",
+            "by": ALICE,
+            "plan_sha256": canonical.sha256(PLAN),
+            "at": "2026-11-23T13:00:00.000Z",
+            "expires": None,
+            "reason": "the edge is down",
+            "review_due": "2026-11-28T13:00:00.000Z",
+        }
+        assert predicate["plan_sha256"] == canonical.sha256(PLAN)
         assert by_both(records) == (0, [])
-        with pytest.raises(Refused, match="needs a reason"):
-            approve.emergency(PLAN, signer(ALICE), " ")

@@ -25,6 +25,7 @@ from archives import (
     by_both,
     fill,
     key,
+    planned_in,
     run,
     signer,
     team,
@@ -163,7 +164,7 @@ class TestSchemas:
     """The published JSON Schemas."""
 
     @pytest.mark.parametrize(
-        "name", ["statement", "results", "ledger", "plan", "approval", "anchor"]
+        "name", ["statement", "results", "ledger", "plan", "state", "approval", "anchor"]
     )
     def test_are_schemas(self, name: str) -> None:
         """Each keeps to the draft that it names."""
@@ -174,7 +175,8 @@ class TestSchemas:
     def test_samples(self, tmp_path: Path) -> None:
         """What the package writes keeps to them."""
         records = archive_in(tmp_path)
-        approval = approve.approve(records, FIRST, signer(CAROL), reason="looks right")
+        planned = planned_in(records)
+        approval = approve.approve(records, planned, signer(CAROL), reason="looks right")
         lines = Ledger(records, ALICE).lines()
 
         assert objections("statement", statement_of(records / FIRST)) == []
@@ -182,6 +184,8 @@ class TestSchemas:
             objections("results", json.loads((records / FIRST / "results.json").read_text())) == []
         )
         assert objections("plan", json.loads((records / FIRST / "plan.json").read_text())) == []
+        for name in ("before.json", "after.json"):
+            assert objections("state", json.loads((records / FIRST / name).read_text())) == []
         assert [found for line in lines for found in objections("ledger", line)] == []
         assert objections("approval", json.loads(approval.read_text())) == []
         assert objections("anchor", json.loads(anchor(records, signer(BOB)).read_text())) == []
@@ -226,6 +230,17 @@ class TestFirstUse:
             Archive(records, mallory).open_run(NEXT, site="lab", mode="plan", context=CONTEXT)
         assert mallory.public_line in refused.value.todo
         assert not (records / "ledger/mallory@example.jsonl").exists()
+
+    def test_key_that_cannot_sign(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A key that nobody holds makes no archive, in which it would be the one allowed."""
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        public = tmp_path / "absent.pub"
+        public.write_text(key("alice").with_name(key("alice").name + ".pub").read_text())
+        archive = Archive(tmp_path / "records", Signer(public, ALICE))
+
+        with pytest.raises(Refused, match="did not sign"):
+            archive.open_run(NEXT, site="lab", mode="plan", context=CONTEXT)
+        assert not (tmp_path / "records").exists()
 
     def test_approver_does_not_operate(self, tmp_path: Path) -> None:
         """A key for approvals alone signs no records."""
@@ -315,25 +330,30 @@ class TestKilled:
 
     def test_closed_by_the_next(self, killed: Path) -> None:
         """The next run closes it, whoever's it is: the operator stays, the signer is another."""
+        archive = Archive(killed, signer(BOB))
         spool = killed / f".spool-{NEXT}"
-        sealed = Archive(killed, signer(BOB)).close_killed(spool, NEXT)
+        archive.close_run(spool, NEXT, archive.context(NEXT))
         spool.rename(killed / f"{NEXT}-killed")
         told = statement_of(killed / f"{NEXT}-killed")["predicate"]
 
-        assert sealed is not None
         assert (told["operator"]["principal"], told["signer"]) == (ALICE, BOB)
         assert (told["outcome"], told["ticket"], told["mode"]) == ("killed", "CHG-9", "apply")
         assert objections("statement", statement_of(killed / f"{NEXT}-killed")) == []
         assert by_both(killed) == (0, [])
 
-    def test_closed_once(self, killed: Path) -> None:
-        """A run that is closed, or that no ledger knows, is not closed again."""
+    def test_known(self, killed: Path) -> None:
+        """The ledgers say which runs were opened and closed; one that none knows is not closed."""
         archive = Archive(killed, signer(BOB))
-        archive.close_killed(killed / f".spool-{NEXT}", NEXT)
+        assert (archive.is_opened(NEXT), archive.is_closed(NEXT)) == (True, False)
+        archive.close_run(killed / f".spool-{NEXT}", NEXT, archive.context(NEXT))
 
         assert archive.is_closed(NEXT)
-        assert archive.close_killed(killed / f".spool-{NEXT}", NEXT) is None
-        assert archive.close_killed(killed / ".spool-other", "other") is None
+        assert (archive.is_opened("other"), archive.is_closed("other")) == (False, False)
+        (killed / ".spool-other").mkdir()
+        with pytest.raises(RunbookError, match=r"no ledger of .* has opened the run other"):
+            archive.close_run(killed / ".spool-other", "other", CONTEXT)
+        with pytest.raises(RunbookError, match=r"no ledger of .* has opened the run other"):
+            archive.context("other")
 
     def test_killed_before_its_final_name(self, tmp_path: Path) -> None:
         """A sealed run that still has its working name is whole, and said to be so."""
@@ -349,6 +369,6 @@ class TestKilled:
         archive = Archive(records, signer(ALICE))
         archive.open_run(NEXT, site="lab", mode="apply", context=Context())
         fill(records / NEXT, NEXT)
-        archive.close_killed(records / NEXT, NEXT)
+        archive.close_run(records / NEXT, NEXT, archive.context(NEXT))
 
         assert statement_of(records / NEXT)["predicate"]["outcome"] == "changed"

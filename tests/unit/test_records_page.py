@@ -215,10 +215,21 @@ def everywhere(record: Record, text: str) -> str:
         new_output("display_data", data={"image/png": PNG, "text/plain": text}),
     ]
     record.write("plan.json", {"site": text, text: {"files": [text, text]}})
-    record.write("before.json", {"a": text, "b": "1"})
-    record.write("after.json", {"a": "2", "b": text, text: text})
+    record.write("before.json", {"h": {"r": {"a": text, "b": "1"}}})
+    record.write("after.json", {"h": {"r": {"a": "2", "b": text}}, text: {text: {text: text}}})
     record.write("changes.diff", f"--- {text}\n+{text}\n-{text}")
     return record.page("failed", say(FACTS))
+
+
+class TestPaper:
+    """What only paper has."""
+
+    def test_run_on_every_sheet(self, tmp_path: Path) -> None:
+        """The run stands at the foot, escaped, so that it can end neither string nor sheet."""
+        styles = page(tmp_path, {"run_id": '"}</style>'}).partition("</style>")[0]
+
+        assert '@bottom-left { content: "\\000022\\00007d\\00003c' in styles
+        assert styles.endswith('"; } }\n')
 
 
 class TestFirstScreen:
@@ -236,9 +247,8 @@ class TestFirstScreen:
             "From ws-12",
             "UTC for 2.5 s",
             "Why CHG-1234 a second edge",
-            "Approval bob@example.org pre, 2026-11-23 12:40:00 UTC",
-            "Signature by alice@example.org",
-            "sh verify.sh 20261123T060204Z-lab-317606",
+            "Approval bob@example.org before the run, 2026-11-23 12:40:00 UTC",
+            "Signature by alice@example.org in statement.json.sig.",
         ):
             assert words in text
         assert "nsigned" not in text
@@ -259,10 +269,12 @@ class TestFirstScreen:
     def test_plan(self, record: Record) -> None:
         """A plan needs no approval, and says that nothing was changed."""
         record.mode = "plan"
+        record.write("changes.diff", "-a\n+b\n")
         text = said(record.page(facts={}))
 
         assert "Planned for lab ✓ completed 2 changes planned, none made" in text
         assert "Approval not needed: nothing was changed" in text
+        assert "the run changed" not in text
         assert "not tried" not in text
 
     @pytest.mark.parametrize(
@@ -272,7 +284,7 @@ class TestFirstScreen:
             ({"kind": "pre", "by": []}, "⚠ pre, by nobody"),
             (
                 {"kind": "emergency", "by": ["a", "b"], "review_due": "2026-11-28T00:00:00.000Z"},
-                "a, b emergency review due 2026-11-28 00:00:00 UTC",
+                "a, b ⚠ emergency review due 2026-11-28 00:00:00 UTC",
             ),
         ],
     )
@@ -283,19 +295,39 @@ class TestFirstScreen:
     @pytest.mark.parametrize("status", Status)
     def test_each_status(self, record: Record, status: Status) -> None:
         """Every end is shown as a sign and a word; a colour only helps."""
-        sign = {"completed": "✓", "interrupted": "⚠", "never ran": "○", "running": "…"}
+        good = ("changed", "verified", "unchanged", "completed")
+        sign = {"interrupted": "⚠", "never ran": "○", "skipped": "○", "running": "…"}
         text = record.page(status.value)
 
-        assert f"{sign.get(status, '✗')} {status}" in said(text.partition("<main>")[0])
-        assert ('<header class="good">' in text) == (status is Status.COMPLETED)
+        expected = "✓" if status in good else sign.get(status, "✗")
+        assert f"{expected} {status}" in said(text.partition("<main>")[0])
+        assert ('<header class="good">' in text) == (status in good)
 
     def test_killed_before_its_first_line(self, tmp_path: Path) -> None:
-        """A run that left nothing has a page that says so."""
-        text = said(page(tmp_path, {"run_id": "20261123T060204Z-lab-317606"}))
+        """A run that left nothing has a page that says so, and claims nothing of the site."""
+        text = said(page(tmp_path, {"run_id": "20261123T060204Z-lab-317606", "site": "lab"}))
 
         assert "20261123T060204Z-lab-317606" in text
-        assert "✗ killed" in text
+        assert "Applying to lab ✗ killed no change was planned" in text
         assert "no end was recorded" in text
+        assert "as declared" not in text
+
+    @pytest.mark.parametrize(
+        ("status", "planned", "words"),
+        [
+            ("completed", False, "nothing had to be changed"),
+            ("failed", False, "no change was planned"),
+            ("failed", True, "✗ failed 1 of 2 changes made"),
+            ("killed", True, "✗ killed at least 1 of 2 changes made"),
+        ],
+    )
+    def test_no_more_is_claimed_than_is_known(
+        self, record: Record, status: str, planned: bool, words: str
+    ) -> None:
+        """A site that was not looked at is not well; a run that was killed may have done more."""
+        record.events = EVENTS if planned else []
+
+        assert words in said(record.page(status).partition("<main>")[0])
 
 
 class TestSections:
@@ -321,7 +353,9 @@ class TestSections:
         """A step that showed no plan is not said to be as declared."""
         record.events = [{"event": "plan", "digest": "cd" * 32, "changes": []}]
 
-        assert "Nothing was planned. Without a plan: last." in said(record.page())
+        assert "Nothing: traefik is as declared. Without a plan: last." in said(record.page())
+        record.events = []
+        assert "Nothing was planned. Without a plan: traefik, last." in said(record.page())
 
     def test_diff(self, record: Record) -> None:
         """Lines are told apart by their signs; a file's name is no change."""
@@ -329,6 +363,14 @@ class TestSections:
 
         assert '<span class="hunk">--- f (now)</span>' in text
         assert '<span class="del">-a</span>\n<span class="ins">+b</span>' in text
+
+    def test_diff_of_what_looks_like_names(self, record: Record) -> None:
+        """A line that begins with dashes and goes is a line that goes."""
+        record.write("changes.diff", "--- a\n+++ b\n@@ -1 +1 @@\n--- why\n+x\n")
+        text = record.page()
+
+        assert '<span class="del">--- why</span>' in text
+        assert "changes.diff +1 -1 lines" in said(text)
 
     def test_checks(self, record: Record) -> None:
         """What was seen, and for a failed one what was expected."""
@@ -353,6 +395,23 @@ class TestSections:
         assert "2 of 3 recorded values differ." in text
         assert "docker01 · package absent 2.2" in text
         assert "docker01 · unit · on false true" in text
+        assert "only before" not in text
+
+    @pytest.mark.parametrize(
+        ("mode", "why"),
+        [("plan", "a plan changes nothing"), ("apply", "their step did not come to its end")],
+    )
+    def test_states_that_were_not_read_again(self, record: Record, mode: str, why: str) -> None:
+        """What nobody read afterwards is not said to be absent."""
+        record.mode = mode
+        seen = {"unit": {"on": "no", "a": "1"}}
+        record.write("before.json", {"docker01": {**seen, "package": {"is": "2"}}, "gateway": seen})
+        record.write("after.json", {"docker01": {"package": {"is": "3"}}})
+        text = said(record.page())
+
+        assert f"1 of 1 recorded values differ. 4 values were read only before: {why}." in text
+        assert "package · is 2 3" in text
+        assert "absent" not in text.partition("Before and after")[2].partition("Timeline")[0]
 
     def test_sealed_plan(self, record: Record) -> None:
         """Its digest and every value of it are there."""
@@ -388,6 +447,7 @@ class TestNotebooks:
         text = record.page()
         words = said(text)
 
+        assert '<h3 class="name">20.ipynb</h3>' in text
         assert "<h4>Do it</h4>" in text
         assert "<td>1</td>" in text
         assert 'Do it a b 1 2 site = "lab" table red E: no so application/json' in words
@@ -400,6 +460,8 @@ class TestNotebooks:
         assert '<p class="ended"><span class="chip bad">✗ timed out</span></p>' in text
         assert '<details class="notebook" open>' in text
         assert '<details class="notebook" open>' not in record.page()
+        assert '<span class="chip good">✓ changed</span></p>' in record.page("changed")
+        assert '<p class="ended">' not in record.page("unchanged")
 
     def test_links_and_pictures_of_prose(self, record: Record) -> None:
         """They stay as they are written: nothing leads out of the record."""
@@ -455,12 +517,24 @@ class TestSanitise:
         assert sanitise(source) == result
 
     def test_lines_of_a_diff(self) -> None:
-        """They get the page's own colours, which fit both themes."""
+        """They get the page's own colours, which fit both themes; names of files are no changes."""
         source = '<pre style="x"><span style="color:red">+a</span>\n<span style="">-b</span></pre>'
 
         assert sanitise(source) == (
             '<pre><span class="ins">+a</span>\n<span class="del">-b</span></pre>'
         )
+        assert sanitise("<pre><span>--- f</span></pre>") == (
+            '<pre><span class="hunk">--- f</span></pre>'
+        )
+
+    def test_cells_that_would_not_fit(self) -> None:
+        """A long word may break, a mark stays with its word, and a copy of it is the word."""
+        word = "traefik_traefik.03dpqra169nw31so5o9372mvh"
+
+        assert sanitise(f"<td>{word} ✓ a & b</td>") == (
+            f"<td>{word[:32]}<wbr>{word[32:]} ✓\u00a0a &amp; b</td>"
+        )
+        assert sanitise(f"<p>{word} ✓ a</p>") == f"<p>{word} ✓ a</p>"
 
 
 class TestTimeline:

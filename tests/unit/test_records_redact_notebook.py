@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from runbook.engine import manager
 from runbook.execute import kernels
 from runbook.execute.kernels import Kernel
 from runbook.execute.serving import PapermillException, serve
@@ -78,6 +80,8 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernelspec}), source)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "PRELOAD", "json")
+        bare = SimpleNamespace(mask_notebook=lambda notebook: notebook, mask=lambda text: text)
+        patch.setattr(manager, "MASKER", bare)
         kernel = Kernel({}, folder / "kernel.log")
         options = {"kernel": kernel, "save_to": output, "report": lambda *_, **__: None}
         serving = kernel.submit(lambda: serve(source, {"password": CANARY}, 30, **options))

@@ -23,6 +23,7 @@ from archives import (
     by_both,
     by_script,
     edit,
+    planned_in,
     run,
     signer,
     team,
@@ -60,7 +61,7 @@ class TestPopulation:
         archive = Archive(records, signer(ALICE))
         archive.open_run(NEXT, site="lab", mode="apply", context=CONTEXT)
         later = datetime.now(UTC) + timedelta(days=1)
-        due = [d for d in prune.due(records, 0, later) if d.run_id == FIRST]
+        due = [d for d in prune.due(records, "lab", 0, later) if d.run_id == FIRST]
         prune.prune(archive, tuple(due), "kept for 0 days")
         shutil.rmtree(records / SECOND)
         entries = report(records).entries
@@ -107,13 +108,14 @@ class TestAnomalies:
 
     def test_approved(self, records: Path) -> None:
         """One with an approval does not stand out."""
-        path = approve.approve(records, FIRST, signer(CAROL), reason="looks right")
+        planned = planned_in(records)
+        path = approve.approve(records, planned, signer(CAROL), reason="looks right")
         archive = Archive(records, signer(BOB))
         run(archive, NEXT, before_close=lambda folder: approve.place(path, folder))
         made = report(records)
 
         assert "unapproved" not in kinds(made, NEXT)
-        assert made.entries[3].approved_by == CAROL
+        assert {e.run_id: e.approved_by for e in made.entries}[NEXT] == CAROL
 
     def test_unclosed_and_unsigned(self, records: Path) -> None:
         """Runs that were never closed, and those that nobody signed, stand out."""
@@ -135,8 +137,7 @@ class TestAnomalies:
 
     def test_review(self, records: Path) -> None:
         """An emergency stands out until somebody else than the operator has reviewed it."""
-        told = approve.emergency(PLAN, signer(ALICE), "the edge is down")
-        told["review_due"] = "2026-01-01T00:00:00.000Z"
+        told = approve.emergency(PLAN, ALICE, "the edge is down", "2025-12-27T00:00:00.000Z")
         run(Archive(records, signer(ALICE)), NEXT, context=Context(ticket="I", approval=told))
         (found,) = (a for a in report(records).anomalies if a.kind == "review")
         assert found.what == "an emergency whose review was due 2026-01-01T00:00:00.000Z"
@@ -239,15 +240,16 @@ class TestPrune:
 
     def test_due(self, records: Path) -> None:
         """Runs are due once they were closed longer ago than they are kept."""
-        assert prune.due(records) == ()
-        assert [due.run_id for due in prune.due(records, at=self.LATER)] == list(RUNS)
+        assert prune.due(records, "lab", 400) == ()
+        assert prune.due(records, "other", 400, self.LATER) == ()
+        assert [due.run_id for due in prune.due(records, "lab", 400, self.LATER)] == list(RUNS)
         with pytest.raises(BadInput):
-            prune.due(records, -1)
+            prune.due(records, "lab", -1)
 
     def test_removed(self, records: Path) -> None:
         """Folders go, the ledger tells of it, and both verifiers find all in order."""
         archive = Archive(records, signer(BOB))
-        prune.prune(archive, prune.due(records, at=self.LATER), "kept for 400 days")
+        prune.prune(archive, prune.due(records, "lab", 400, self.LATER), "kept for 400 days")
 
         status, found = by_both(records)
         assert status == 0
@@ -261,10 +263,10 @@ class TestPrune:
         """A held run stays until it is released."""
         archive = Archive(records, signer(ALICE))
         prune.hold(archive, FIRST, "a dispute")
-        assert FIRST not in [due.run_id for due in prune.due(records, at=self.LATER)]
+        assert FIRST not in [due.run_id for due in prune.due(records, "lab", 400, self.LATER)]
         prune.hold(Archive(records, signer(BOB)), FIRST, "settled", release=True)
 
-        assert FIRST in [due.run_id for due in prune.due(records, at=self.LATER)]
+        assert FIRST in [due.run_id for due in prune.due(records, "lab", 400, self.LATER)]
         assert by_both(records) == (0, [])
         with pytest.raises(BadInput, match="no ledger has closed"):
             prune.hold(archive, "other", "")
@@ -275,7 +277,7 @@ class TestPrune:
         archive = Archive(records, signer(ALICE))
 
         with pytest.raises(Refused, match=f"{FIRST}/report.html: altered"):
-            prune.prune(archive, prune.due(records, at=self.LATER), "")
+            prune.prune(archive, prune.due(records, "lab", 400, self.LATER), "")
         assert (records / FIRST).is_dir()
 
     def test_only_within(self, records: Path, tmp_path: Path) -> None:
@@ -285,11 +287,11 @@ class TestPrune:
         for name in ("../precious", str(tmp_path / "precious")):
             archive.ledger.append("closed", run_id=name)
 
-        assert [due.run_id for due in prune.due(records, at=self.LATER)] == list(RUNS)
+        assert [due.run_id for due in prune.due(records, "lab", 400, self.LATER)] == list(RUNS)
 
     def test_unsigned(self, records: Path) -> None:
         """Without a key a removal is entered, and nobody vouches for it."""
-        prune.prune(Archive(records), prune.due(records, at=self.LATER)[:1], "")
+        prune.prune(Archive(records), prune.due(records, "lab", 400, self.LATER)[:1], "")
 
         status, found = by_both(records)
         assert status == 2
@@ -334,13 +336,13 @@ class TestAll:
         """Approvals, holds, reviews, redactions, removals and exports leave it verified."""
         allow(records, team())
         alice, bob = (Archive(records, signer(name)) for name in (ALICE, BOB))
-        approve.approve(records, FIRST, signer(CAROL), reason="looks right")
+        approve.approve(records, planned_in(records), signer(CAROL), reason="looks right")
         prune.hold(alice, SECOND, "a dispute")
         prune.redact(bob, LAST, "report.html", b"[masked]\n", "a password")
         later = datetime.now(UTC) + timedelta(days=401)
-        prune.prune(alice, prune.due(records, at=later)[:1], "kept for 400 days")
+        prune.prune(alice, prune.due(records, "lab", 400, later)[:1], "kept for 400 days")
         run(bob, NEXT)
         export(records, tmp_path / "all.zip")
 
         assert by_both(records)[0] == verify(tmp_path / "all.zip").exit_status == 0
-        assert by_script(records)[1][-1] == "3 runs, 11 lines: as they were written"
+        assert by_script(records)[1][-1] == "4 runs, 13 lines: as they were written"

@@ -239,6 +239,7 @@ class TestDrift:
         assert (drift.site, drift.left_by, drift.found_by) == ("lab", FIRST, SECOND)
         assert [difference.fact for difference in drift.differences] == [
             "docker01/network frontend/driver",
+            "docker01/network frontend/exists",
             "docker01/network frontend/scope",
         ]
 

@@ -8,11 +8,12 @@ import pytest
 from headless import VERDICT, check, plan
 
 from runbook.execute.results import collect, exit_status, judge, outcome
+from runbook.execute.status import ENDED_WELL, NOT_RUN, Status, together
 
 HOLDER = "one holder of the VIP"
 
 
-def entries(*events: dict[str, Any], status: str = "completed", mode: str = "apply") -> list[Any]:
+def entries(*events: dict[str, Any], status: str = "verified", mode: str = "apply") -> list[Any]:
     """Return the journal of a run with one step, up to the end of its notebook."""
     steps = [{"step": "keepalived", "notebook": "30_keepalived.ipynb"}]
     opened = {"kind": "run opened", "time": "T0", "run_id": "r", "site": "lab"}
@@ -107,11 +108,18 @@ class TestOutcome:
         assert outcome(journal, "keepalived", OSError("x"), ())[0] == "failed"
 
     def test_unproven(self) -> None:
-        """A completed notebook without evidence fails, and says what is missing."""
+        """A notebook that came to its end without evidence fails, and says what is missing."""
         assert outcome(entries(plan()), "keepalived", None, (HOLDER,)) == (
             "failed",
             f"check {HOLDER!r} left no evidence",
         )
+
+    @pytest.mark.parametrize("status", ["changed", "verified", "unchanged"])
+    def test_proven(self, status: str) -> None:
+        """With its evidence a step ends as its notebook did."""
+        journal = entries(plan(), check(HOLDER), VERDICT, status=status)
+
+        assert outcome(journal, "keepalived", None, (HOLDER,)) == (status, "")
 
 
 class TestExitStatus:
@@ -119,19 +127,19 @@ class TestExitStatus:
 
     def test_nothing_to_do(self) -> None:
         """No difference and no failure is 0."""
-        assert exit_status(ended("completed", plan(), mode="plan")) == 0
+        assert exit_status(ended("unchanged", plan(), mode="plan")) == 0
 
     def test_differences(self) -> None:
         """Mode plan with changes to make is 4."""
-        assert exit_status(ended("completed", plan("docker01"), mode="plan")) == 4
+        assert exit_status(ended("unchanged", plan("docker01"), mode="plan")) == 4
 
     def test_applied(self) -> None:
         """Changes that were made are no difference."""
-        assert exit_status(ended("completed", plan("docker01"))) == 0
+        assert exit_status(ended("unchanged", plan("docker01"))) == 0
 
     @pytest.mark.parametrize("status", ["failed", "timed out", "kernel died"])
     def test_failed(self, status: str) -> None:
-        """A step that did not complete is 1."""
+        """A step that did not end well is 1."""
         assert exit_status(ended(status, plan())) == 1
 
     @pytest.mark.parametrize(("told", "expected"), [(3, 3), (2, 2), (0, 1), (99, 1)])
@@ -165,14 +173,61 @@ class TestCollect:
     def test_the_first_plan_counts(self) -> None:
         """The plan that was shown is not replaced by a later one."""
         later = plan() | {"digest": "1" * 64}
-        (step,) = ended("completed", plan("a"), later)["steps"]
+        (step,) = ended("unchanged", plan("a"), later)["steps"]
 
         assert (step["digest"], len(step["changes"])) == ("0" * 64, 1)
 
     def test_every_key_is_always_there(self) -> None:
         """A step that never ran has the same keys as one that did."""
         journal = entries()
-        never, ran = collect(journal[:1])["steps"], ended("completed", plan())["steps"]
+        never, ran = collect(journal[:1])["steps"], ended("unchanged", plan())["steps"]
 
         assert never[0].keys() == ran[0].keys()
         assert never[0]["status"] == "never ran"
+
+    @pytest.mark.parametrize(
+        ("skipped", "status"), [(None, "never ran"), (False, "never ran"), (True, "skipped")]
+    )
+    def test_step_that_did_not_run(self, skipped: bool | None, status: str) -> None:
+        """What was not asked for is told from what was not reached."""
+        opened = entries()[0]
+        if skipped is not None:
+            opened["steps"][0]["skipped"] = skipped
+
+        assert collect([opened])["steps"][0]["status"] == status
+        assert exit_status(collect([opened])) == 0
+
+    @pytest.mark.parametrize(
+        ("last", "status"), [(None, "running"), ("run killed", "killed"), ("run closed", "running")]
+    )
+    def test_step_without_an_end(self, last: str | None, status: str) -> None:
+        """A step that was begun and has no end was killed only where somebody found it so."""
+        journal = entries(plan())
+        if last is not None:
+            journal.append({"kind": last, "time": "T3", "status": "killed", "reason": "why"})
+
+        assert collect(journal)["steps"][0]["status"] == status
+
+
+class TestTogether:
+    """What cells, or steps, that ended well come to."""
+
+    @pytest.mark.parametrize(
+        ("parts", "whole"),
+        [
+            ([], "unchanged"),
+            (["unchanged"], "unchanged"),
+            (["unchanged", "verified"], "verified"),
+            (["verified", "changed", "unchanged"], "changed"),
+        ],
+    )
+    def test_the_most_counts(self, parts: list[str], whole: str) -> None:
+        """A change counts more than a proof, and a proof more than nothing."""
+        assert together([Status(part) for part in parts]) == whole
+
+    def test_good_bad_and_neither(self) -> None:
+        """Every word but the one for a run under way is good news, bad news or none."""
+        bad = {"failed", "timed out", "kernel died", "interrupted", "killed"}
+
+        assert {s.value for s in Status} - ENDED_WELL - NOT_RUN == bad | {"running"}
+        assert not ENDED_WELL & NOT_RUN

@@ -163,6 +163,16 @@ class TestOrigins:
         assert top.ssh_config_path == Path("chain/ssh_config")
         assert load("valid.yml").ssh_config_path is None
 
+    def test_key_is_relative_to_its_file(self, tmp_path: Path) -> None:
+        """So is the key of the records; a file that extends the one with the key has the same."""
+        (tmp_path / "sites").mkdir()
+        base, top = tmp_path / "sites" / "base.yml", tmp_path / "top.yml"
+        base.write_text(f"extends: {SITES}/valid.yml\nrecords: {{key: ../keys/id_ed25519.pub}}\n")
+        top.write_text("extends: sites/base.yml\nrecords: {witness: true}\n")
+
+        assert load(top).key_path == tmp_path / "keys" / "id_ed25519.pub"
+        assert load("valid.yml").key_path is None
+
     def test_ssh_config_at_home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A path from the home folder is left there."""
         monkeypatch.setenv("HOME", "/home/operator")

@@ -122,6 +122,17 @@ class TestValues:
             ("extend: a.yml", "extend: is not a setting; did you mean extends?"),
             ("keepalived: {priorty: 1}", "keepalived.priorty: is not a setting; known here: vip"),
             ("keepalived: {advertint: 1}", "is not a setting; did you mean advert_int?"),
+            ("records: {key: ''}", "records.key: must have 1 characters or more"),
+            ("records: {key: [a]}", "records.key: must be text, not a list"),
+            ("records: {witness: yes}", 'must be true or false, not "yes"; write true'),
+            ("records: {retention_days: 0}", "retention_days: must be at least 1, not 0"),
+            ("records: {retention_days: 36501}", "must be at most 36500, not 36501"),
+            ("records: {retention_days: 1.5}", "must be a whole number, not 1.5"),
+            ("records: {require: ticket}", "must be a list, each item after a hyphen"),
+            (
+                "records: {require: [tickets]}",
+                "must be 'signature', 'ticket', 'reason' or 'approval', not \"tickets\"",
+            ),
             (
                 "accepted_risks: [{risk: fire, reason: it is warm here}]",
                 "or 'public-dashboard', not",
@@ -155,10 +166,11 @@ class TestValues:
 
 FULL = """
 extends: {base}
-traefik: {{refresh_seconds: 5, dashboard: {{insecure: true, port: 8080, host: null}}}}
+traefik: {{refresh_seconds: 5, dashboard: {{insecure: true, port: 8080, host: null, users: null}}}}
 keepalived: {{version: 3, advert_int: 0.2, interface: eth0, health_check: {{fall: 2}}}}
 shorewall: {{forward: [{{port: 80, to_port: 80, source: [203.0.113.0/24]}}]}}
 acceptance: {{client: a, client_address: 203.0.113.9, demonstration: {{image: "demo:1"}}}}
+records: {{key: a, witness: true, retention_days: 30, require: [ticket]}}
 accepted_risks: [{{risk: insecure-dashboard, reason: only a test of sentences}}]
 """
 
@@ -289,6 +301,7 @@ class TestDashboard:
             "{}",
             "{insecure: false}",
             "{host: a.test, users_secret: u}",
+            "{host: a.test, users_secret: u, users: env:U}",
             "{insecure: true, port: 81}",
         ],
     )
@@ -309,6 +322,26 @@ class TestDashboard:
                 "{insecure: true, port: 8080, users_secret: u}",
                 "2:65: traefik.dashboard.users_secret: has no effect when insecure is true; "
                 "remove one of the two",
+            ),
+            (
+                "{insecure: true, port: 8080, users: env:U}",
+                "2:58: traefik.dashboard.users: has no effect when insecure is true; "
+                "remove one of the two",
+            ),
+            (
+                "{users: env:U}",
+                "2:30: traefik.dashboard.users: needs `users_secret` and `host`: "
+                "the secret to make, and what it guards",
+            ),
+            (
+                "{host: a.test, users: env:U}",
+                "2:11: traefik.dashboard: needs `users_secret` with `host`: "
+                "nobody is let in without a password",
+            ),
+            (
+                "{users_secret: u, users: env:U}",
+                "2:11: traefik.dashboard: needs `host` with `users_secret`: "
+                "the virtual host it answers on",
             ),
             (
                 "{port: 8080}",
@@ -333,6 +366,44 @@ class TestDashboard:
     def test_mixed_forms(self, problems: Changed, form: str, said: str) -> None:
         """Half a form, or two at once, is refused."""
         assert problems(f"traefik: {{dashboard: {form}}}\n") == [said]
+
+
+class TestRequirements:
+    """What a run that changes something must have."""
+
+    @pytest.mark.parametrize(
+        "require",
+        ["[]", "[signature]", "[ticket, reason]", "[approval, reason, signature, ticket]"],
+    )
+    def test_accepted(self, warnings: Changed, require: str) -> None:
+        """Any of them, in any order, and nothing by default."""
+        assert warnings(f"records: {{require: {require}}}\n") == []
+
+    @pytest.mark.parametrize(
+        ("require", "said"),
+        [
+            (
+                "[ticket, approval]",
+                "2:29: records.require[1]: approval needs `signature` too: "
+                "it is held against the operator's key",
+            ),
+            ("[reason, ticket, reason]", "2:37: records.require[2]: reason is listed twice"),
+        ],
+    )
+    def test_refused(self, problems: Changed, require: str, said: str) -> None:
+        """An approval that could be the operator's own, or a word said twice."""
+        assert problems(f"records: {{require: {require}}}\n") == [said]
+
+    @pytest.mark.parametrize(
+        ("require", "wrong"),
+        [("[approval, signatur]", [1]), ("[signatur, approval]", [0]), ("[a, a]", [0, 1])],
+    )
+    def test_misspelt(self, problems: Changed, require: str, wrong: list[int]) -> None:
+        """A word that is none is told as that, and nothing is concluded from it."""
+        said = [line.split(": ")[1:3] for line in problems(f"records: {{require: {require}}}\n")]
+
+        assert said == [[f"records.require[{n}]", said[0][1]] for n in wrong]
+        assert said[0][1].startswith("must be 'signature', 'ticket'")
 
 
 class TestForwards:

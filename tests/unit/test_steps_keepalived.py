@@ -244,6 +244,51 @@ class TestPlan:
         assert packages == [(0, host, "install", "package curl") for host in MANAGERS]
 
 
+class TestFiles:
+    """The configurations, whole."""
+
+    @staticmethod
+    def wanted(answer: Recordings, **settings: Any) -> dict[str, dict[str, str]]:
+        """Return the files that the step wants on the recorded managers."""
+        here = live(declared("article", keepalived=settings), answer)
+        return keepalived.files(here, keepalived.observe(here))
+
+    def test_converged(self) -> None:
+        """They are what is there, byte for byte."""
+        there = {
+            host: base64.b64decode(recorded(f"keepalived-{host}")["file"].split()[2]).decode()
+            for host in MANAGERS
+        }
+
+        assert self.wanted(seen()) == {
+            host: {CONFIGURATION: content} for host, content in there.items()
+        }
+
+    def test_absent(self) -> None:
+        """Without a file they are the block alone, each with its own priority."""
+        files = self.wanted(seen(*MANAGERS))
+
+        assert files["docker01"][CONFIGURATION] == f"{BEGIN}\n{PUBLISHED}{END}\n"
+        assert "priority 1\n" in files["docker03"][CONFIGURATION]
+
+    def test_lines_of_others(self) -> None:
+        """They stay, and are part of what is wanted, unless the site gives the file to us."""
+        answer = seen(docker02=as_file("! theirs\n"))
+
+        assert self.wanted(answer)["docker02"][CONFIGURATION].startswith(f"! theirs\n{BEGIN}\n")
+        assert self.wanted(answer, replace_unmanaged=True)["docker02"][CONFIGURATION].startswith(
+            f"{BEGIN}\n"
+        )
+
+    def test_is_what_the_plan_writes(self) -> None:
+        """The plan and the files are of one mind."""
+        here = live(parameters("article"), seen("docker03"))
+        facts = keepalived.observe(here)
+        (change,) = [c for c in keepalived.plan(here, facts) if c.resource.startswith("file ")]
+
+        assert change.after == keepalived.files(here, facts)["docker03"][CONFIGURATION]
+
+
 def conflict(content: str) -> str:
     """Return the refusal where docker02 has this configuration; empty where it is planned."""
     try:

@@ -26,7 +26,10 @@ class TestPlan:
         """``docker network create -d overlay frontend``, once made, is not made again."""
         site = swarm()
 
-        assert network.plan(site, network.observe(site)) == []
+        facts = network.observe(site)
+
+        assert network.plan(site, facts) == []
+        assert network.files(site, facts) == {}
 
     def test_absent(self) -> None:
         """It is created on the first manager."""

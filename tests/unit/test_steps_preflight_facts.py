@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fakes import (
+    TOP,
     Command,
     Failure,
     FakeEngine,
@@ -26,7 +27,9 @@ from fakes import (
 from runbook.changes import blocking
 from runbook.errors import Refused
 from runbook.live import Live
-from runbook.steps import preflight
+from runbook.secret import Registry
+from runbook.site import load
+from runbook.steps import STEPS, preflight
 from runbook.steps.preflight.facts import (
     Advert,
     EngineFacts,
@@ -39,6 +42,7 @@ from runbook.steps.preflight.facts import (
     observe_swarm,
 )
 
+MANAGING = [step.name for step in STEPS if step.manages]
 HOSTS = ("docker01", "docker02", "docker03", "docker04", "docker05", "docker06", "gateway")
 
 
@@ -432,7 +436,10 @@ class TestStep:
         """Whatever it finds, it plans no change."""
         site = lab()
 
-        assert preflight.plan(site, preflight.observe(site)) == []
+        facts = preflight.observe(site)
+
+        assert preflight.plan(site, facts) == []
+        assert preflight.files(site, facts) == {}
 
     def test_verify_reads_again(self) -> None:
         """Its check is that of a second observation."""
@@ -452,10 +459,91 @@ class TestStep:
 
 
 @pytest.mark.usefixtures("engine")
+class TestUsers:
+    """The dashboard's users, of which the run will make a Docker secret."""
+
+    @staticmethod
+    def lab(folder: Path) -> Live:
+        """Return the lab with a guarded dashboard, whose users are in a file beside the site's."""
+        site = folder / "site.yml"
+        site.write_text(
+            f"extends: {TOP}/parameters/lab.yml\n"
+            "traefik: {dashboard: {insecure: false, port: , host: traefik.test,\n"
+            "  users_secret: edge_users, users: file:users}}\n"
+            "shorewall: {forward: [{port: 80}]}\naccepted_risks: []\n"
+        )
+        return live(load(site), converged(), swarm())
+
+    @pytest.fixture(autouse=True)
+    def known(self, monkeypatch: pytest.MonkeyPatch) -> Registry:
+        """What the process knows, empty at first."""
+        registry = Registry()
+        monkeypatch.setattr("runbook.secret.KNOWN", registry)
+        return registry
+
+    @pytest.fixture
+    def users(self, tmp_path: Path) -> Path:
+        """The file with the users, which only its owner can read."""
+        path = tmp_path / "users"
+        path.write_text("operator:$apr1$mHd83kLm$dy4xm0CCgRYHdfXI.Sy670\n")
+        path.chmod(0o600)
+        return path
+
+    def test_readable(self, tmp_path: Path, users: Path, known: Registry) -> None:
+        """They can be read and look like users: nothing is found, and they are masked."""
+        facts = preflight.observe(self.lab(tmp_path))
+
+        assert blocking(facts.findings) == []
+        assert [name for _, name in known.values] == ["traefik.dashboard.users"]
+
+    @pytest.mark.parametrize(
+        ("content", "mode", "what"),
+        [
+            (None, 0o600, "the secret traefik.dashboard.users cannot be read: "),
+            ("operator:x\n", 0o644, "the secret traefik.dashboard.users cannot be read: "),
+            ("operator:in-clear\n", 0o600, "line 1 of the secret traefik.dashboard.users is no "),
+        ],
+        ids=["missing", "open to others", "no user"],
+    )
+    def test_unreadable(
+        self, tmp_path: Path, users: Path, content: str | None, mode: int, what: str
+    ) -> None:
+        """Otherwise the run would stop between network and stack, so it is not begun."""
+        users.unlink()
+        if content is not None:
+            users.write_text(content)
+            users.chmod(mode)
+        (found,) = blocking(preflight.observe(self.lab(tmp_path)).findings)
+
+        assert (found.host, found.subject) == ("site", "secret")
+        assert found.what.startswith(what)
+        assert "edge_users" in found.why
+        assert found.todo
+        assert "in-clear" not in str(found)
+
+    def test_not_read_where_the_secret_is_there(
+        self, tmp_path: Path, users: Path, engine: FakeEngine, known: Registry
+    ) -> None:
+        """What is not needed is not read."""
+        users.unlink()
+        there = {"ID": "s1", "Spec": {"Name": "edge_users"}}
+        engine.answers = {**engine.answers, "GET /secrets": [there]}
+        here = self.lab(tmp_path)
+        vars(here)["engine"] = engine.client
+
+        assert preflight.observe(here).verdict.passed
+        assert known.values == ()
+
+
+@pytest.mark.usefixtures("engine")
 class TestRehearsal:
     """The plans of the other steps, made beforehand."""
 
-    @pytest.mark.parametrize("step", preflight.REHEARSED)
+    def test_steps(self) -> None:
+        """Those with a state of their own: what only reads cannot be refused later."""
+        assert MANAGING == ["network", "traefik", "keepalived", "shorewall"]
+
+    @pytest.mark.parametrize("step", MANAGING)
     def test_step_that_can_be_planned(self, step: str) -> None:
         """A step that plans something, or nothing, has no finding."""
         assert preflight.refusal(lab(), step) is None

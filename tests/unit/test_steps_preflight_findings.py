@@ -541,6 +541,13 @@ class TestSecret:
 
         assert (found.level, found.what) == (BLOCKING, "the Swarm has no secret 'traefik_users'")
         assert "docker secret create traefik_users -" in found.todo
+        assert "declare traefik.dashboard.users" in found.todo
+
+    def test_that_will_be_made(self) -> None:
+        """Where the site says of what, the run makes it."""
+        site = declared("production", traefik={"dashboard": {"users": "env:EDGE_USERS"}}).site
+
+        assert list(secret(site, swarm())) == []
 
 
 class TestJudge:

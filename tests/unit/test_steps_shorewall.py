@@ -256,6 +256,25 @@ class TestPlan:
 
         assert base64.b64encode(file.after.encode()).decode() in fleet.commands[1].stdin
 
+    def test_files(self) -> None:
+        """The rules file is wanted whole: as recorded after an apply, and as the plan writes it."""
+        here, before = live(parameters("article"), gateway()), live(parameters("article"), BEFORE)
+        there = base64.b64decode(recorded("shorewall-gateway")["file"].split()[2]).decode()
+
+        assert shorewall.files(here, shorewall.observe(here)) == {"gateway": {RULES: there}}
+        assert shorewall.files(before, shorewall.observe(before)) == {
+            "gateway": {RULES: f"{FOREIGN}{BEGIN}\n{BLOCK}{END}\n"}
+        }
+
+    def test_files_with_a_rule_of_others(self) -> None:
+        """A rule that somebody else states is not wanted a second time."""
+        theirs = f"{PUBLISHED[0]}\n"
+        here = live(parameters("article"), gateway(file=as_file(theirs)))
+
+        assert shorewall.files(here, shorewall.observe(here)) == {
+            "gateway": {RULES: f"{theirs}{BEGIN}\n{PUBLISHED[1]}\n{END}\n"}
+        }
+
     def test_rows(self) -> None:
         """The table has the live DNAT rules, word for word."""
         here = live(parameters("article"), gateway())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
 from fakes import (
+    TOP,
     Clock,
     FakeEngine,
     Keeping,
@@ -19,9 +23,11 @@ from fakes import (
 )
 
 from runbook import waiting
+from runbook.changes import Plan
 from runbook.errors import ChangeFailed, Refused
 from runbook.live import Live
-from runbook.site import Site
+from runbook.secret import Registry
+from runbook.site import Site, load
 from runbook.steps import CONVERGED, traefik
 from runbook.steps.traefik import (
     ANSWERS,
@@ -64,6 +70,7 @@ networks:
 """  # noqa: E501
 GUARDED = {"insecure": False, "port": None, "host": "traefik.test", "users_secret": "users"}
 OFF = {"insecure": False, "port": None}
+USERS = "RUNBOOK_TEST_EDGE_USERS"
 
 
 def site(**settings: Any) -> Site:
@@ -298,9 +305,120 @@ class TestPlan:
             ("service", "exists", "no"),
         ]
 
+    @pytest.mark.parametrize("recording", ["traefik-docker01", "traefik-absent"])
+    def test_files(self, recording: str) -> None:
+        """The recipe is wanted on the first manager, whatever is there."""
+        here = lab(recording)
+
+        assert traefik.files(here, traefik.observe(here)) == {
+            "docker01": {"~/traefik/traefik.yml": recipe(parameters("lab").site)}
+        }
+
+    def test_files_of_others(self) -> None:
+        """A recipe that somebody else wrote is refused, as the plan does."""
+        theirs = {"recipe": "0644 root:root\ndmVyc2lvbjogJzMnCg=="}
+        here = live(parameters("lab"), Recordings({"docker01": theirs}), ENGINE)
+
+        with pytest.raises(Refused, match="was not written by the runbook"):
+            traefik.files(here, traefik.observe(here))
+
     def test_required_checks(self) -> None:
         """Nothing left, one each, and an answer: without these it is not proven."""
         assert traefik.required_checks(site()) == (CONVERGED, ONE_EACH, ANSWERS)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Callable[..., Live]:
+    """Return the lab's site with a guarded dashboard, and with or without its Docker secret."""
+
+    def made(*stored: str, **engine: Any) -> Live:
+        site = tmp_path / "site.yml"
+        lines = "insecure: false\nport:\nhost: traefik.test\nusers_secret: edge_users\n"
+        lines += f"users: env:{USERS}\n" if engine.pop("users", True) else ""
+        site.write_text(
+            f"extends: {TOP}/parameters/lab.yml\n"
+            f"shorewall: {{forward: [{{port: 80}}]}}\naccepted_risks: []\n"
+            f"traefik:\n  dashboard:\n{indent(lines, '    ')}"
+        )
+        secrets = [{"ID": name, "Spec": {"Name": name, "Labels": {}}} for name in stored]
+        answers = ENGINE | {"GET /secrets": secrets} | engine
+        return live(load(site), Recordings({"docker01": recorded("traefik-absent")}), answers)
+
+    return made
+
+
+class TestUsers:
+    """The Docker secret with the dashboard's users."""
+
+    RECIPE = (0, "docker01", "create", "file ~/traefik/traefik.yml")
+    SECRET = (0, "docker01", "create", "secret edge_users")
+    SERVICE = (1, "docker01", "update", "service traefik_traefik")
+
+    def test_absent(self, guarded: Callable[..., Live]) -> None:
+        """It is made before the stack that mounts it is deployed."""
+        site = guarded("edge_users_2")
+
+        assert done(traefik.plan(site, traefik.observe(site))) == [
+            self.RECIPE,
+            self.SECRET,
+            self.SERVICE,
+        ]
+
+    def test_there(self, guarded: Callable[..., Live]) -> None:
+        """One that is there is taken as it is."""
+        site = guarded("edge_users")
+
+        assert done(traefik.plan(site, traefik.observe(site))) == [self.RECIPE, self.SERVICE]
+
+    def test_of_others(self, guarded: Callable[..., Live]) -> None:
+        """Without a reference the operator makes it, as the preflight says."""
+        site = guarded(users=False)
+
+        assert done(traefik.plan(site, traefik.observe(site))) == [self.RECIPE, self.SERVICE]
+
+    def test_is_read_when_it_is_made(
+        self, guarded: Callable[..., Live], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The plan needs no users; the change stores those that are there by then."""
+        monkeypatch.setattr("runbook.secret.KNOWN", Registry())
+        monkeypatch.delenv(USERS, raising=False)
+        create = Keeping({"ID": "s1"})
+        site = guarded(**{"POST /secrets/create": create})
+        change = traefik.plan(site, traefik.observe(site))[1]
+        monkeypatch.setenv(USERS, "operator:$apr1$mHd83kLm$dy4xm0CCgRYHdfXI.Sy670")
+        change.make(site)
+
+        assert [body["Name"] for body in create.sent] == ["edge_users"]
+
+    def test_plan_moves_when_it_is_made(self, guarded: Callable[..., Live]) -> None:
+        """A secret that somebody made meanwhile makes the plan another one."""
+        digests = [
+            Plan("traefik", tuple(traefik.plan(site, traefik.observe(site)))).digest
+            for site in (guarded(), guarded("edge_users"), guarded())
+        ]
+
+        assert digests[0] == digests[2] != digests[1]
+
+    @pytest.mark.parametrize(
+        ("stored", "seen"),
+        [((), [("exists", "no")]), (("edge_users",), [("exists", "yes"), ("label", "absent")])],
+    )
+    def test_rows(
+        self, guarded: Callable[..., Live], stored: tuple[str, ...], seen: list[tuple[str, str]]
+    ) -> None:
+        """Whether it is there is shown, and whether the runbook made it."""
+        rows = traefik.rows(traefik.observe(guarded(*stored)))
+
+        assert seen == [(r.field, r.seen) for r in rows if r.resource == "secret edge_users"]
+
+    def test_none(self) -> None:
+        """A site without a guarded dashboard does not ask for secrets."""
+        engine = FakeEngine(ENGINE)
+        answer = Recordings({"docker01": recorded("traefik-docker01")})
+        facts = traefik.observe(live(parameters("lab"), answer, engine))
+
+        assert facts.secrets == {}
+        assert "GET /secrets" not in engine.requests
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ import pytest
 from headless import check, plan
 from rich.console import Console
 
-from runbook.execute import ExitStatus, RunResult
+from runbook.execute import ExitStatus, RunResult, closing
 from runbook.execute.results import collect
+from runbook.records.archive import Sealed
+from runbook.records.ledger import Head
 from runbook.summary import Progress, as_json, line, show
 
 OUTCOME = {"action": "create", "resource": "network x", "outcome": "done", "duration_ms": 1300}
@@ -26,9 +28,16 @@ def event(**particulars: Any) -> dict[str, Any]:
     return {"kind": "event", "step": "traefik", "event": {"step": "traefik", **particulars}}
 
 
-def result(mode: str = "plan") -> RunResult:
-    """A run of two steps, of which the second never ran."""
+HEAD = Head("alice@example", 7, "5" * 64)
+SEALED = Sealed("r", "6" * 64, "alice@example", HEAD)
+
+
+def result(
+    mode: str = "plan", sealed: Sealed = SEALED, testimony: closing.Testimony | None = None
+) -> RunResult:
+    """A run of three steps, of which the second never ran and the third was not asked for."""
     steps = [{"step": s, "notebook": f"{s}.ipynb"} for s in ("traefik", "keepalived")]
+    steps.append({"step": "shorewall", "notebook": "shorewall.ipynb", "skipped": True})
     opened = {"kind": "run opened", "time": "T", "run_id": "r", "site": "lab", "site_file": "f"}
     entries = [
         opened | {"mode": mode, "steps": steps},
@@ -47,7 +56,7 @@ def result(mode: str = "plan") -> RunResult:
         {"kind": "run closed", "time": "T", "status": "failed", "reason": "traefik: why"}
         | {"exit_status": 1, "duration_ms": 2000},
     ]
-    return RunResult(Path("records/r"), ExitStatus.FAILED, collect(entries))
+    return RunResult(Path("records/r"), ExitStatus.FAILED, collect(entries), sealed, testimony)
 
 
 def console(**options: Any) -> Console:
@@ -82,11 +91,80 @@ class TestShow:
         assert rows == [
             ["traefik", "0", "of", "1", "1", "of", "2", "1.2", "failed"],
             ["keepalived", "0", "of", "0", "never", "ran"],
+            ["shorewall", "0", "of", "0", "skipped"],
         ]
 
     def test_says_why_and_where(self) -> None:
-        """The reason and the record come last."""
-        assert shown(result("apply"))[-2:] == ["traefik: why", "Record: records/r"]
+        """The reason, the record, who signed it and the head for the ticket come last."""
+        assert shown(result("apply"))[-4:] == [
+            "traefik: why",
+            "Record: records/r",
+            "Signed by alice@example",
+            f"Ledger head: alice@example 7 {'5' * 64}",
+        ]
+
+    def test_says_that_nobody_signed(self) -> None:
+        """A record without a signature is told as that, in red, with what to do."""
+        head = Head("unsigned", 1, "5" * 64)
+        unsigned = result("apply", Sealed("r", "6" * 64, None, head))
+        terminal = console(force_terminal=True, color_system="standard", legacy_windows=False)
+        show(unsigned, terminal)
+
+        assert shown(unsigned)[-2:] == [
+            "Not signed: nothing shows who made this record. Name your SSH key: --key",
+            f"Ledger head: unsigned 1 {'5' * 64}",
+        ]
+        assert "\x1b[31mNot signed: nothing shows" in terminal.file.getvalue()
+
+    @pytest.mark.parametrize(
+        ("testimony", "lines"),
+        [
+            (closing.Testimony(("docker01", "docker02"), ()), ["Witnessed by docker01, docker02"]),
+            (
+                closing.Testimony(("docker01",), ("docker02: \x1b[2Jno answer",)),
+                ["Witnessed by docker01", "Not witnessed: docker02: ␛[2Jno answer"],
+            ),
+            (
+                closing.Testimony((), ("docker01: no answer",)),
+                ["Witnessed by nobody", "Not witnessed: docker01: no answer"],
+            ),
+            (None, []),
+        ],
+    )
+    def test_says_who_witnessed_it(
+        self, testimony: closing.Testimony | None, lines: list[str]
+    ) -> None:
+        """The managers that keep the head are named, and in red why others do not."""
+        terminal = console(force_terminal=True, color_system="standard", legacy_windows=False)
+        show(result("apply", testimony=testimony), terminal)
+        red = [line for line in terminal.file.getvalue().splitlines() if "\x1b[31mNot w" in line]
+
+        assert [
+            line for line in shown(result("apply", testimony=testimony)) if "itness" in line
+        ] == (lines)
+        assert len(red) == len(lines[1:])
+
+    @pytest.mark.parametrize(
+        ("status", "style"),
+        [
+            ("changed", "32"),
+            ("verified", "32"),
+            ("unchanged", "32"),
+            ("failed", "31"),
+            ("killed", "31"),
+            ("never ran", "2"),
+            ("skipped", "2"),
+        ],
+    )
+    def test_status_is_coloured(self, status: str, style: str) -> None:
+        """Good ends are green, bad ones red, and what did not run is dim."""
+        ran = result("apply")
+        ran.results["steps"][0]["status"] = status
+        terminal = console(force_terminal=True, color_system="standard", legacy_windows=False)
+        show(ran, terminal)
+        (row,) = (line for line in terminal.file.getvalue().splitlines() if "traefik  " in line)
+
+        assert f"\x1b[{style}m{status}" in row
 
     def test_diff_is_coloured_on_a_terminal(self) -> None:
         """Removed lines are red and added ones green."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from runbook.changes import Change, Check, Finding, Level, blocking
-from runbook.errors import Refused, RunbookError
+from runbook import sealed
+from runbook.changes import Change, Check, Finding, Level, Plan, blocking
+from runbook.errors import BadInput, Refused, RunbookError
 from runbook.live import Live
 from runbook.site import Site
-from runbook.steps import Row, find, host_rows
+from runbook.steps import STEPS, Row, find, host_rows
 from runbook.steps.preflight.facts import HostFacts, SwarmFacts, observe_hosts, observe_swarm
 from runbook.steps.preflight.findings import declared, judge
 
 FIT = "nothing forbids the run"
-REHEARSED = ("network", "traefik", "keepalived", "shorewall")
-"""The steps that are planned here already, so that a refusal comes before the first change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +42,58 @@ def required_checks(site: Site) -> tuple[str, ...]:
 
 def observe(live: Live) -> Facts:
     """Read every host in one command each, and the Swarm through one manager, and judge both."""
-    with ThreadPoolExecutor(len(REHEARSED)) as pool:
-        rehearsals = [pool.submit(refusal, live, step) for step in REHEARSED]
+    # Their steps are planned here already, so that a refusal comes before the first change.
+    managing = [step.name for step in STEPS if step.manages]
+    with ThreadPoolExecutor(len(managing)) as pool:
+        rehearsals = [pool.submit(refusal, live, step) for step in managing]
         hosts = observe_hosts(live)
         engine = hosts[live.manager].engine
         # Without its engine the first manager cannot be asked; the finding on it says so.
         swarm = observe_swarm(live) if engine is not None and not engine.error else None
         findings = (*declared(live.site_file), *judge(live.site, hosts, swarm))
+        findings += tuple(unreadable(live, swarm) if swarm is not None else ())
         if not blocking(findings):  # else the steps would only say the same in other words
             findings += tuple(found for each in rehearsals if (found := each.result()))
     return Facts(hosts, swarm, findings)
 
 
+def unreadable(live: Live, swarm: SwarmFacts) -> Iterator[Finding]:
+    """Read the dashboard's users where a Docker secret will be made of them; say why one cannot."""
+    from runbook.resources.secret import content
+    from runbook.steps.traefik import secrets
+
+    for secret in secrets(live):
+        if secret.users is None or secret.name in swarm.secrets:
+            continue
+        try:
+            content(secret.users)
+        except BadInput as error:
+            why = f"the Docker secret {secret.name!r} is made of it, and Traefik needs that"
+            todo = error.todo or f"put it there, or correct {secret.users.name} in the site"
+            yield Finding(Level.BLOCKING, "site", "secret", error.message, why, todo)
+
+
 def refusal(live: Live, step: str) -> Finding | None:
     """Return why a step would refuse to run, or ``None`` where it would not."""
-    module, silent = find(step).module, Live(live.site_file, live.fleet)
+    info, silent = find(step), Live(live.site_file, live.fleet)
     try:
-        module.plan(silent, module.observe(silent))
+        facts = info.module.observe(silent)
+        plan = Plan(step, tuple(info.module.plan(silent, facts)))
     except Refused as error:
         why = "the run would stop there, after other steps have changed something"
         return Finding(Level.BLOCKING, error.host or "site", step, error.message, why, error.todo)
     except RunbookError:  # not about the site: the step itself will tell, should it come again
         return None
-    return None
+    return unapproved(step, sealed.moved(step, sealed.part(info, silent, facts, plan)))
+
+
+def unapproved(step: str, moved: list[str]) -> Finding | None:
+    """Return what moved since the plan was approved, if one was and anything did."""
+    if not moved:
+        return None
+    why = "the plan that was approved was made for what was there then"
+    todo = "plan it as it is now (--plan), and have that approved"
+    return Finding(Level.BLOCKING, "site", step, f"{step}: {'; '.join(moved)}", why, todo)
 
 
 def rows(facts: Facts) -> list[Row]:
@@ -88,6 +117,12 @@ def plan(live: Live, facts: Facts) -> list[Change]:
     """Return nothing: the preflight changes nothing."""
     del live, facts
     return []
+
+
+def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
+    """Return nothing: the preflight writes no file."""
+    del live, facts
+    return {}
 
 
 def verify(live: Live) -> list[Check]:

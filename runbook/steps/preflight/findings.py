@@ -365,14 +365,16 @@ def ingress(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
 
 
 def secret(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
-    """The users of the dashboard are in a Docker secret that the operator made."""
-    name = site.traefik.dashboard.users_secret
-    if name is not None and name not in swarm.secrets:
+    """The users of the dashboard are in a Docker secret, or the site says of what to make it."""
+    dashboard = site.traefik.dashboard
+    name = dashboard.users_secret
+    if name is not None and name not in swarm.secrets and dashboard.users is None:
         yield Finding(
             Level.BLOCKING,
             "swarm",
             "secret",
             f"the Swarm has no secret {name!r}",
             "without it the stack is not deployed",
+            "declare traefik.dashboard.users, or on a manager: "
             f"htpasswd -nB admin | docker secret create {name} -",
         )

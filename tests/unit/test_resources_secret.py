@@ -1,0 +1,242 @@
+"""The Docker secret with the dashboard's users: seen, planned, and made without being shown."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import Failure, FakeEngine, FakeFleet, Keeping, done, live, parameters
+
+from runbook import secret as secrets
+from runbook.changes import Change, Plan
+from runbook.errors import BadInput
+from runbook.resources.secret import LABEL, DockerSecret, SecretFacts, content
+from runbook.secret import Registry, Secret
+from runbook.swarm import Conflict, EngineError
+
+SETTING = "traefik.dashboard.users"
+# The hashes of one password, by `htpasswd -B`, `-m` and `-s`, and by `openssl passwd -1`.
+BCRYPT = "$2y$05$Ig3LTaLJRJsL08oyDDXRreWcpQL4xCYb4ovjd8RG7qpYuBZkjvE5q"
+APR1 = "$apr1$mHd83kLm$dy4xm0CCgRYHdfXI.Sy670"
+MD5 = "$1$mHd83kLm$8S0oL7xnqOL3gUSHDbrVO."
+SHA1 = "{SHA}fIbt602FH4c3Oeysdv1YFyW4NAE="
+LINE = f"operator:{BCRYPT}"
+MADE = {"ID": "s1", "Spec": {"Name": "traefik_users", "Labels": {LABEL: SETTING}}}
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """What the process knows, empty at first."""
+    registry = Registry()
+    monkeypatch.setattr(secrets, "KNOWN", registry)
+    return registry
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """The file with the users, which only its owner can read."""
+    path = tmp_path / "users"
+    path.write_text(f"{LINE}\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def users(kept: Path) -> Secret:
+    """Where that file is."""
+    return Secret(SETTING, "file:users", folder=kept.parent)
+
+
+@pytest.fixture
+def creation(users: Secret) -> Change:
+    """The change that makes the Docker secret of them."""
+    (change,) = DockerSecret("traefik_users", users).plan(None, "docker01", 0)
+    return change
+
+
+class TestObserve:
+    """From the engine's list to facts."""
+
+    @staticmethod
+    def observed(listed: Any) -> SecretFacts | None:
+        """Return what is observed where the engine lists these secrets."""
+        site = live(parameters("article"), engine={"GET /secrets": listed})
+        return DockerSecret("traefik_users", None).observe(site)
+
+    @pytest.mark.parametrize("labels", [{}, None, {"owner": "somebody"}])
+    def test_of_others(self, labels: dict[str, str] | None) -> None:
+        """One that somebody else made is there as well, with whatever labels."""
+        found = {"ID": "s1", "Spec": {"Name": "traefik_users", "Labels": labels}}
+
+        assert self.observed([found]) == SecretFacts(None)
+
+    def test_ours(self) -> None:
+        """One that the runbook made says of which setting."""
+        assert self.observed([MADE]) == SecretFacts(SETTING)
+
+    @pytest.mark.parametrize("name", ["traefik_users_2", "Traefik_users", "traefik"])
+    def test_absent(self, name: str) -> None:
+        """A secret whose name only resembles it is another one."""
+        assert self.observed([]) is None
+        assert self.observed([{"ID": "s1", "Spec": {"Name": name}}]) is None
+
+    def test_unreadable(self) -> None:
+        """An engine that answers with an error is not one without the secret."""
+        with pytest.raises(EngineError, match="500") as caught:
+            self.observed(Failure(500))
+        assert caught.value.host == "docker01"
+
+    def test_asks_for_the_name(self) -> None:
+        """The engine looks for the secret; a Swarm has many."""
+        asked = Keeping([])
+        self.observed(asked)
+
+        assert [query["filters"] for query in asked.queries] == ['{"name": ["traefik_users"]}']
+
+
+class TestPlan:
+    """Absent, there, and not ours to make."""
+
+    def test_absent(self, creation: Change) -> None:
+        """It is created on the given manager; what is in it is told by its name alone."""
+        assert done([creation]) == [(0, "docker01", "create", "secret traefik_users")]
+        assert (creation.before, creation.after) == ("", f"[masked:{SETTING}]")
+        assert creation.summary == f"create secret traefik_users: absent → [masked:{SETTING}]"
+        assert creation.undo == "docker secret rm traefik_users"
+
+    def test_reads_nothing(self, kept: Path, creation: Change, known: Registry) -> None:
+        """A plan is made, shown and named without the secret."""
+        kept.unlink()
+        plan = Plan("traefik", (creation,))
+
+        assert len(plan.digest) == 64
+        assert json.dumps(creation.as_dict()).count(f"[masked:{SETTING}]") == 2
+        assert known.values == ()
+
+    @pytest.mark.parametrize("label", [SETTING, None])
+    def test_there(self, users: Secret, label: str | None) -> None:
+        """What cannot be read back or changed is taken as it is, whoever made it."""
+        assert DockerSecret("traefik_users", users).plan(SecretFacts(label), "docker01", 0) == []
+
+    def test_of_others(self) -> None:
+        """Without a reference somebody else makes it."""
+        assert DockerSecret("traefik_users", None).plan(None, "docker01", 0) == []
+
+
+class TestContent:
+    """What may be stored."""
+
+    @pytest.mark.parametrize("hashed", [BCRYPT, APR1, MD5, SHA1, BCRYPT.replace("$2y", "$2b")])
+    def test_hashes(self, kept: Path, users: Secret, hashed: str) -> None:
+        """Each kind that Traefik compares with; the lines are stored as they are."""
+        kept.write_text(f"# the night shift\n\nalice:{hashed}\nbob b.:{hashed}\n\n")
+
+        assert content(users) == f"# the night shift\n\nalice:{hashed}\nbob b.:{hashed}\n"
+
+    def test_is_known_first(self, kept: Path, users: Secret, known: Registry) -> None:
+        """Whoever writes masks the lines from then on, also those that are refused."""
+        content(users)
+        kept.write_text("operator:in-clear\n")
+        with pytest.raises(BadInput):
+            content(users)
+
+        assert known.values == ((LINE, SETTING), ("operator:in-clear", SETTING))
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "operator:in-clear",
+            "in-clear",
+            BCRYPT,
+            f":{BCRYPT}",
+            f"operator:{BCRYPT[:-1]}",
+            f"operator:{BCRYPT}x",
+            f"operator:{BCRYPT.replace('$', '$$')}",
+            f"operator:realm:{BCRYPT}",
+            "operator:$5$ab$i1iHK8Hrto6yoJ0OzrIDt5kGpAG2sDhFWdSU906GJMB",
+            "operator:{SSHA}fIbt602FH4c3Oeysdv1YFyW4NAE=",
+            f"alice:{BCRYPT} operator:{BCRYPT}",
+            "short",
+        ],
+    )
+    def test_no_user(self, kept: Path, users: Secret, line: str) -> None:
+        """A line that lets nobody in is refused by its number; it may be a password, so not shown.
+
+        Dollar signs are doubled in recipes only, which the site's labels are not.
+        """
+        kept.write_text(f"{LINE}\n{line}\n")
+        with pytest.raises(BadInput, match=f"^line 2 of the secret {SETTING} is no user") as caught:
+            content(users)
+
+        assert line not in str(caught.value)
+        assert caught.value.__context__ is None
+        assert "htpasswd -nB" in caught.value.todo
+
+    def test_nobody(self, kept: Path, users: Secret) -> None:
+        """A file of comments has no user at all."""
+        kept.write_text("# nobody yet\n")
+
+        with pytest.raises(BadInput, match=f"^the secret {SETTING} is no user"):
+            content(users)
+
+    def test_unreadable(self, kept: Path, users: Secret) -> None:
+        """What cannot be read is refused as every secret is."""
+        kept.chmod(0o644)
+
+        with pytest.raises(BadInput, match="others may read it"):
+            content(users)
+
+
+class TestMake:
+    """The creation."""
+
+    def test_request(self, creation: Change) -> None:
+        """The lines are in the body of one request, and in no command on any host."""
+        create, fleet = Keeping({"ID": "s1"}), FakeFleet()
+        engine = FakeEngine({"POST /secrets/create": create})
+        creation.make(live(parameters("article"), fleet, engine))
+        (body,) = create.sent
+
+        assert base64.b64decode(body.pop("Data")).decode() == f"{LINE}\n"
+        assert body == {"Name": "traefik_users", "Labels": {LABEL: SETTING}}
+        assert engine.requests == ["POST /secrets/create"]
+        assert fleet.commands == []
+
+    def test_is_then_there(self, creation: Change, users: Secret) -> None:
+        """What it made is what the next plan finds, which has nothing to do."""
+        stored: list[Any] = []
+
+        def create(_query: Any, body: Any) -> Any:
+            stored.append({"ID": "s1", "Spec": {"Name": body["Name"], "Labels": body["Labels"]}})
+            return {"ID": "s1"}
+
+        answers = {"POST /secrets/create": create, "GET /secrets": lambda *_: stored}
+        site, declared = live(parameters("article"), engine=answers), creation.resource.split()[1]
+        creation.make(site)
+        facts = DockerSecret(declared, users).observe(site)
+
+        assert facts == SecretFacts(SETTING)
+        assert DockerSecret(declared, users).plan(facts, "docker01", 0) == []
+
+    @pytest.mark.parametrize("line", ["operator:in-clear", ""])
+    def test_nothing_is_sent(self, kept: Path, creation: Change, line: str) -> None:
+        """Lines that are refused reach nobody."""
+        kept.write_text(f"{line}\n")
+        engine = FakeEngine({"POST /secrets/create": {"ID": "s1"}})
+        with pytest.raises(BadInput):
+            creation.make(live(parameters("article"), engine=engine))
+
+        assert engine.requests == []
+
+    def test_failure(self, creation: Change) -> None:
+        """What the engine answers is the error's text, on the manager that was asked."""
+        said = "rpc error: code = AlreadyExists desc = secret traefik_users already exists"
+        engine = {"POST /secrets/create": Failure(409, said)}
+
+        with pytest.raises(Conflict, match="already exists") as caught:
+            creation.make(live(parameters("article"), engine=engine))
+        assert caught.value.host == "docker01"
+        assert BCRYPT not in str(caught.value)
