@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runbook.execute.status import NOT_RUN
 from runbook.records import search
 from runbook.records.index import Run
 from runbook.records.search import Filter
@@ -16,6 +17,8 @@ from runbook.records.statement import PLAN, STATEMENT
 BEFORE, AFTER = "before.json", "after.json"
 _STATED = ("site", "mode", "outcome", "ticket", "reason", "targets", "counts", "parameters")
 _MADE_WITH = ("git", "tool", "host_keys", "site_sha256", "plan_sha256")
+
+_OF_STEP = ("change", "check")
 
 Facts = dict[str, Any]
 
@@ -78,11 +81,24 @@ def facts(folder: Path) -> Facts:
 def diff(left: Path, right: Path) -> tuple[Difference, ...]:
     """Return the facts that differ between two runs, by name.
 
+    Only what both looked at is compared: a run of one step knows nothing of the others.
+
     Args:
         left: The one record.
         right: The other.
     """
-    return differences(facts(left), facts(right))
+    apart = tuple({*_seen_by(left)} ^ {*_seen_by(right)})
+    return tuple(d for d in differences(facts(left), facts(right)) if not d.fact.startswith(apart))
+
+
+def _seen_by(folder: Path) -> Iterator[str]:
+    """Yield what the facts that a run could know of begin with."""
+    for name in (BEFORE, AFTER):
+        for host, resources in _read(folder / name).items():
+            yield from (f"{name.removesuffix('.json')}/{host}/{r}/" for r in resources)
+    for step in _read(folder / "results.json").get("steps", []):
+        if step["status"] not in NOT_RUN:
+            yield from (f"results/{step['step']}/{what}" for what in _OF_STEP)
 
 
 def differences(left: Facts, right: Facts) -> tuple[Difference, ...]:
@@ -146,7 +162,7 @@ def _of_step(step: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield f"{name}/changes", [change.get("summary") for change in step["changes"]]
     for outcome in step["outcomes"]:
         where = f"{outcome.get('host')}/{outcome.get('resource')}"
-        yield f"{name}/{where}", outcome.get("outcome")
+        yield f"{name}/change {where}", outcome.get("outcome")
     for check in step["checks"]:
         yield f"{name}/check {check.get('name')}/{check.get('where')}", check.get("seen")
 

@@ -80,17 +80,26 @@ class Operator:
     def start(self, *arguments: str | Path, site: str | Path = SITE) -> subprocess.Popen[str]:
         """Start ``runbook``; its first argument is the command, the site and records follow it."""
         command, *options = map(str, arguments)
-        return subprocess.Popen(
-            [PROGRAMS / "runbook", command, str(site), "--records", self.records, *options],
-            cwd=TOP,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return started("runbook", command, site, "--records", self.records, *options)
 
     def __call__(self, *arguments: str | Path, site: str | Path = SITE) -> Done:
         """Run ``runbook`` to its end."""
         return finished(self.start(*arguments, site=site))
+
+    def archive(self, *words: str | Path) -> Done:
+        """Run a command that works on records, such as ``records verify``, on the own ones."""
+        return finished(started("runbook", *words, "--archive", self.records))
+
+
+def started(program: str, *words: str | Path) -> subprocess.Popen[str]:
+    """Start a program of the environment at the top of the checkout."""
+    return subprocess.Popen(
+        [PROGRAMS / program, *map(str, words)],
+        cwd=TOP,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finished(process: subprocess.Popen[str], timeout_s: float = RUN_TIMEOUT_S) -> Done:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROGRAMS, TOP, Done, finished
+from conftest import Done, finished, started
 from witnesses import snapshot, touched
 
 from runbook.lab import Lab
@@ -17,15 +16,8 @@ from runbook.steps import STEPS
 
 def papermill(notebook: str, output: Path, *options: str) -> Done:
     """Run papermill as an operator types it, with nothing set up."""
-    command = ["papermill", f"notebooks/{notebook}", str(output), "-p", "site"]
-    process = subprocess.Popen(
-        [PROGRAMS / command[0], *command[1:], "parameters/lab.yml", *options],
-        cwd=TOP,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    return finished(process)
+    words = [f"notebooks/{notebook}", output, "-p", "site", "parameters/lab.yml", *options]
+    return finished(started("papermill", *words))
 
 
 def tables(output: Path) -> str:

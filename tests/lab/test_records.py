@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import PROGRAMS, TOP, Break, Done, Operator, SiteWriter, finished
+from conftest import Break, Operator, SiteWriter
 from witnesses import must, snapshot, touched
 
 from runbook.lab import Lab, engine
@@ -30,22 +30,9 @@ PARTS = {
 }
 
 
-def records(operator: Operator, command: str, *arguments: str | Path) -> Done:
-    """Run a command of ``runbook records``, or ``runbook approve``, on the operator's archive."""
-    words = ["approve"] if command == "approve" else ["records", command]
-    process = subprocess.Popen(
-        [PROGRAMS / "runbook", *words, *map(str, arguments), "--archive", operator.records],
-        cwd=TOP,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    return finished(process)
-
-
 def verified_by_both(operator: Operator) -> int:
     """Return the exit status on which the program and verify.sh agree."""
-    status = records(operator, "verify").status
+    status = operator.archive("records", "verify").status
     script = subprocess.run(
         ["sh", operator.records / "verify.sh"], capture_output=True, text=True, check=False
     )
@@ -104,13 +91,13 @@ class TestRecord:
         mend = f"sed -i '/^{line}$/d' {RULES}; shorewall reload"
         broken("gateway", f"echo '{line}' >> {RULES}; shorewall reload", mend)
         assert operator("run", "--only", "shorewall").status == 0
-        report = json.loads(records(operator, "report", "--json").stdout)
+        report = json.loads(operator.archive("records", "report", "--json").stdout)
         drift = [found for found in report["anomalies"] if found["kind"] == "drift"]
         assert len(report["population"]) == 3
         assert len(drift) == 1
         assert "gateway/shorewall/rules file" in drift[0]["what"]
         first, last = (entry["run_id"] for entry in report["population"][1:])
-        shown = json.loads(records(operator, "diff", first, last, "--json").stdout)
+        shown = json.loads(operator.archive("records", "diff", first, last, "--json").stdout)
         assert "before/gateway/shorewall/rules file" in [found["fact"] for found in shown]
 
 
@@ -121,7 +108,7 @@ class TestStranger:
         """verify.sh finds the export as it was written, and one altered byte by its file."""
         assert operator("run", "--only", "network").status == 0
         target = tmp_path / "export.zip"
-        assert records(operator, "export", target).status == 0
+        assert operator.archive("records", "export", target).status == 0
         with zipfile.ZipFile(target) as packed:
             members = [Member(f"export/{name}", packed.read(name)) for name in packed.namelist()]
         container = engine.connect().containers.get(edge.topology.container(edge.topology.client))
@@ -162,7 +149,7 @@ class TestApproval:
     def test_is_applied(self, bare: Lab, operator: Operator, planned: str, carol: Path) -> None:
         """What was approved is applied, and the record says by whom."""
         options = ("--key", carol, "--reason", "as discussed")
-        assert records(operator, "approve", planned, *options).status == 0
+        assert operator.archive("approve", planned, *options).status == 0
         done = operator("run", "--approved", planned, "--json")
         assert done.status == 0, done.text
         told = predicate(operator, done.results["run_id"])
@@ -180,7 +167,7 @@ class TestApproval:
         self, bare: Lab, operator: Operator, planned: str, carol: Path, broken: Break
     ) -> None:
         """Nothing is changed, and what moved is named."""
-        assert records(operator, "approve", planned, "--key", carol, "--reason", "go").status == 0
+        assert operator.archive("approve", planned, "--key", carol, "--reason", "go").status == 0
         line = "ACCEPT net fw tcp 2222"
         broken("gateway", f"echo '{line}' >> {RULES}", f"sed -i '/^{line}$/d' {RULES}")
         before = snapshot(bare)
@@ -203,16 +190,16 @@ class TestApproval:
             assert (done.status, why in done.text) == (3, True), done.text
 
         refused("nobody has approved this plan")
-        own = records(operator, "approve", planned, "--key", own_key(bare), "--reason", "me")
+        own = operator.archive("approve", planned, "--key", own_key(bare), "--reason", "me")
         assert (own.status, "cannot approve it" in own.text) == (3, True), own.text
         assert (
-            records(
-                operator, "approve", planned, "--key", carol, "--reason", "late", "--hours", "0"
+            operator.archive(
+                "approve", planned, "--key", carol, "--reason", "late", "--hours", "0"
             ).status
             == 0
         )
         refused("it expired at")
-        assert records(operator, "approve", planned, "--key", carol, "--reason", "go").status == 0
+        assert operator.archive("approve", planned, "--key", carol, "--reason", "go").status == 0
         sign(operator.records / "approvals" / f"{planned}-{CAROL}.json", make_key(tmp_path / "eve"))
         refused("is not in allowed_signers")
         # The operator's key under another name.
@@ -239,7 +226,7 @@ class TestApproval:
         assert urgent.status == 0, urgent.text
         told = predicate(operator, urgent.results["run_id"])
         assert (told["approval"]["kind"], told["approval"]["by"]) == ("emergency", OPERATOR)
-        report = json.loads(records(operator, "report", "--json").stdout)
+        report = json.loads(operator.archive("records", "report", "--json").stdout)
         assert "review" in [found["kind"] for found in report["anomalies"]]
         assert verified_by_both(operator) == 0
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import PROGRAMS, SITE, TOP, Break, Done, Operator, finished
+from conftest import SITE, Break, Operator
 from witnesses import must
 
 from runbook.lab import Lab
@@ -24,18 +24,6 @@ def forgotten(edge: Lab) -> Lab:
         must(edge, host, "journalctl -q --rotate --vacuum-size=1")
         assert must(edge, host, READ) == ""
     return edge
-
-
-def records(operator: Operator, *words: str | Path) -> Done:
-    """Run a command of ``runbook records`` on the operator's archive."""
-    process = subprocess.Popen(
-        [PROGRAMS / "runbook", "records", *map(str, words), "--archive", operator.records],
-        cwd=TOP,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    return finished(process)
 
 
 def applied(operator: Operator) -> str:
@@ -78,7 +66,7 @@ class TestJournals:
         assert done.status == 0, done.text
         assert "docker01: nothing can be written to the journal" in done.text
         assert must(forgotten, "docker01", READ) == ""
-        assert records(operator, "verify", "--witness", SITE).status == 0
+        assert operator.archive("records", "verify", "--witness", SITE).status == 0
 
 
 class TestVerify:
@@ -89,19 +77,19 @@ class TestVerify:
         """A run that was cut off is missed by the managers, and by nobody else."""
         applied(operator)
         last = applied(operator)
-        sound = records(operator, "verify", "--witness", SITE)
+        sound = operator.archive("records", "verify", "--witness", SITE)
         assert sound.status == 0, sound.text
 
         cut(operator, last)
-        assert records(operator, "verify").status == 0
-        missed = records(operator, "verify", "--witness", SITE)
+        assert operator.archive("records", "verify").status == 0
+        missed = operator.archive("records", "verify", "--witness", SITE)
         assert missed.status == 1
         who = ", ".join(MANAGERS)
         assert f", which each of {who} has seen (closed {last})" in missed.text
 
         heads = tmp_path / "heads.json"
-        heads.write_text(records(operator, "witness", SITE).stdout)
-        assert records(operator, "verify", "--witness", heads).status == 1
+        heads.write_text(operator.archive("records", "witness", SITE).stdout)
+        assert operator.archive("records", "verify", "--witness", heads).status == 1
         script = ["sh", operator.records / "verify.sh", "--witness", heads]
         stranger = subprocess.run(script, capture_output=True, text=True, check=False)
         assert stranger.returncode == 1
@@ -118,5 +106,5 @@ class TestVerify:
         must(forgotten, "docker01", "journalctl --sync")
 
         assert "0" * 64 in must(forgotten, "docker01", "journalctl -t runbook-audit -o cat -q")
-        verified = records(operator, "verify", "--witness", SITE)
+        verified = operator.archive("records", "verify", "--witness", SITE)
         assert verified.status == 0, verified.text
