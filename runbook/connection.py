@@ -50,7 +50,6 @@ class Connection:
         user: The user that is logged in there.
         reach: Returns the open transport.
         transcript: Keeps what is run.
-
     """
 
     def __init__(
@@ -71,7 +70,6 @@ class Connection:
 
         Raises:
             Unreachable: It was lost, and the host cannot be reached again.
-
         """
         return self._reach()
 
@@ -98,7 +96,6 @@ class Connection:
             CommandTimeout: It did not end in time.
             Refused: sudo does not let this user act as root.
             Unreachable: The connection was lost.
-
         """
         if isinstance(argv, str):
             raise TypeError("a command is a list of arguments, not a string")
@@ -130,7 +127,6 @@ class Connection:
         Args:
             argv: The command.
             sudo: Whether root runs it.
-
         """
         return shlex.join(["sudo", "-n", "--", *argv] if sudo and self.user != "root" else argv)
 
@@ -143,7 +139,6 @@ class Connection:
         Raises:
             Refused: The host opens no further session.
             Unreachable: The connection was lost.
-
         """
         try:
             return self.transport.open_session(timeout=min(timeout_s, SESSION_TIMEOUT_S))
@@ -177,7 +172,6 @@ class Fleet:
 
     Raises:
         BadInput: The SSH configuration cannot be used.
-
     """
 
     def __init__(self, site_file: SiteFile, transcript: Transcript) -> None:
@@ -216,7 +210,6 @@ class Fleet:
         Raises:
             BadInput: The SSH configuration cannot be used for this host.
             Unreachable: It cannot be reached, or is not the host it should be.
-
         """
         endpoint = self.config.endpoint(host)
         self.pool.transport(endpoint)
@@ -253,7 +246,6 @@ class Fleet:
 
         Raises:
             RunbookError: The first host's error, which also tells those of the others.
-
         """
         names = tuple(dict.fromkeys(hosts))
         with ThreadPoolExecutor(max_workers=max(len(names), 1)) as pool:
@@ -276,7 +268,6 @@ class Fleet:
 
         Raises:
             Unreachable: No new connection comes through, or another host answers there.
-
         """
         endpoint = self.config.endpoint(host)
         if address is not None:

@@ -5,11 +5,15 @@ Started as ``python -P -m runbook.execute.kernel_process -f FILE``.
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import sys
 from typing import Any
 
 from ipykernel import iostream, kernelapp
 
 ANSWER_TIMEOUT_S = 1.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class UnpipedIOPubThread(iostream.IOPubThread):
@@ -35,8 +39,19 @@ class KernelApp(kernelapp.IPKernelApp):
         self.control_thread.join(ANSWER_TIMEOUT_S)
 
 
+def follow_parent() -> None:
+    """Have the system kill this process with the runner that started it, where it can.
+
+    ipykernel looks for its parent once a second, and a kernel that nobody supervises goes on
+    changing hosts until it does. Source: prctl(2).
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Run a kernel until it is told to stop."""
+    follow_parent()
     # IPKernelApp names the class at its only use and offers no trait for it.
     kernelapp.IOPubThread = UnpipedIOPubThread  # type: ignore[attr-defined]
     KernelApp.launch_instance()

@@ -33,7 +33,7 @@ LAST_WORDS_S = 1.0
 SHORT_CELL_S = 0.2
 """How long a cell may take that is not worth an interrupt."""
 LOG_BYTES = 2**20
-"""The end of what is said that is kept."""
+"""The end of what is said that is kept; of a longer one, whole lines."""
 
 PRELOAD = "runbook.notebook"
 _FRESH = "get_ipython().reset(new_session=True)"
@@ -87,6 +87,7 @@ class KernelLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._said = bytearray()
+        self._is_cut = False
         self._reading_end, self.writing_end = os.pipe()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -100,6 +101,8 @@ class KernelLog:
         # A child that outlives the kernel keeps the pipe open; it has had its say.
         self._reader.join(LAST_WORDS_S)
         said = bytes(self._said)
+        if self._is_cut:  # in the middle of a line, and so perhaps of a secret
+            said = said.partition(b"\n")[2]
         if said:
             self.path.write_bytes(MASKER.mask_bytes(said))
 
@@ -107,6 +110,7 @@ class KernelLog:
         with open(self._reading_end, "rb", buffering=0) as pipe:
             while piece := pipe.read(65536):
                 self._said += piece
+                self._is_cut |= len(self._said) > LOG_BYTES
                 del self._said[:-LOG_BYTES]
 
 

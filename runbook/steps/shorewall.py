@@ -270,6 +270,8 @@ def verify(live: Live) -> list[Check]:
     facts = observe(live)
     difference = unified_diff(facts.planned, facts.live, "rules")
     compared_to = "equal" if "COMMIT" in facts.planned else "not compared"
+    if facts.unconfirmed:  # a run that was killed has reloaded them meanwhile
+        compared_to = "equal, and about to be taken back"
     boot = f"{facts.service.enabled}, {facts.service.active}"
     return [
         Check(ACCEPTED, facts.host, "accepted", facts.refusal or "accepted"),

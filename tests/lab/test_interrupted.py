@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -58,14 +57,30 @@ def outcome(step: str, resource: str) -> Callable[[dict[str, Any]], bool]:
     return reached
 
 
-def kill_all(process: subprocess.Popen[str]) -> None:
-    """Kill a run and its kernels at once, as when the operator's machine loses its power."""
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
-    )
-    for pid in (process.pid, *map(int, children.stdout.split())):
-        os.kill(pid, signal.SIGKILL)
-    assert finished(process).status == -signal.SIGKILL
+@pytest.mark.leaves("edge")
+def test_killed_again_and_again(bare: Lab, operator: Operator) -> None:
+    """Killed after the rules, a package and the stack were written: the next run ends well."""
+    # One step each for the first two, so that no other step is ahead of the moment waited for.
+    moments = [
+        (["--only", "shorewall"], outcome("shorewall", "file /etc/shorewall/rules")),
+        (["--only", "keepalived"], outcome("keepalived", "package keepalived")),
+        ([], outcome("traefik", "service traefik_traefik")),
+    ]
+    for options, moment in moments:
+        process = operator.start("run", *options)
+        until(operator, process, moment)
+        process.kill()
+        assert finished(process).status == -signal.SIGKILL
+    done = operator("run", "--json")
+    assert done.status == 0, done.stderr
+    assert done.stderr.count("an earlier run was killed; its record is closed") == 1
+    records = [json.loads(path.read_text()) for path in operator.records.glob("*/results.json")]
+    statuses = sorted(record["status"] for record in records)
+    assert statuses == ["completed", *["killed"] * len(moments)]
+    assert operator.archive("records", "verify").status == 0
+    check = operator("check")
+    assert check.status == 0, check.text
+    assert_whole(bare)
 
 
 @pytest.mark.leaves("edge")

@@ -459,6 +459,19 @@ class TestInterruption:
         assert heeded[0] is signal.SIG_IGN
         assert callable(heeded[1])
 
+    def test_beside_another_run(self, at_work: subprocess.Popen[bytes], tmp_path: Path) -> None:
+        """A run that begins and ends meanwhile leaves this one alone, and each is closed once."""
+        place = Workplace(tmp_path)
+        place.tells("network", plan())
+        other = place.run(key=key("bob"))
+        at_work.send_signal(signal.SIGTERM)
+
+        assert at_work.wait(WAIT_S) == 143
+        assert [e["kind"] for e in place.entries].count("record closed") == 0
+        (record,) = (path for path in place.records.glob("2*") if path != other.record)
+        assert agrees(record, 143)["status"] == "interrupted"
+        assert by_both(place.records) == (0, [])
+
     def test_killed_runner(self, at_work: subprocess.Popen[bytes], tmp_path: Path) -> None:
         """The kernel follows its runner, and the next run closes the record and says so."""
         at_work.kill()

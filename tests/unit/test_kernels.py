@@ -188,12 +188,26 @@ class TestLog:
         assert not log.path.exists()
 
     def test_keeps_the_end(self, log: KernelLog, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of a flood the last part is kept."""
-        monkeypatch.setattr(kernels, "LOG_BYTES", 1000)
+        """Of a flood the last lines are kept."""
+        monkeypatch.setattr(kernels, "LOG_BYTES", 1005)
         say(log, *[b"%09d\n" % n for n in range(500)])
         log.finish()
 
         assert log.path.read_bytes() == b"".join(b"%09d\n" % n for n in range(400, 500))
+
+    @pytest.mark.parametrize("kept", range(100, 121, 4))
+    def test_cut_through_a_secret(
+        self, log: KernelLog, monkeypatch: pytest.MonkeyPatch, kept: int
+    ) -> None:
+        """Of a value that a flood repeats no part is left at the place where it was cut."""
+        registry = Registry()
+        registry.add("vault", "correct-horse-battery")
+        monkeypatch.setattr(kernels, "MASKER", Masker(registry))
+        monkeypatch.setattr(kernels, "LOG_BYTES", kept)
+        say(log, *[b"correct-horse-battery\n"] * 50)
+        log.finish()
+
+        assert set(log.path.read_text().splitlines()) == {"[masked:vault]"}
 
     def test_child_that_stays(self, log: KernelLog, monkeypatch: pytest.MonkeyPatch) -> None:
         """What outlives the kernel and holds its output is not waited for."""

@@ -519,6 +519,7 @@ class TestPublish:
             (lambda folder: (folder / "two\nlines").touch(), r"'two\\nlines'"),
             (lambda folder: os.mkfifo(folder / "pipe"), "'pipe'"),
         ],
+        ids=["link", "name", "pipe"],
     )
     def test_what_cannot_be_recorded(
         self, records: Path, spoil: Callable[[Path], Any], said: str

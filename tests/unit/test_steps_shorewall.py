@@ -416,6 +416,13 @@ class TestVerify:
         assert not passed
         assert "+-A net_dnat -p tcp -m tcp --dport 80 -j DNAT" in seen
 
+    def test_about_to_be_taken_back(self) -> None:
+        """Rules that nobody has confirmed prove nothing, however right they are now."""
+        assert self.checks(gateway(unconfirmed="yes\n"))[LIVE] == (
+            "equal, and about to be taken back",
+            False,
+        )
+
     def test_refused(self) -> None:
         """Rules that Shorewall refuses were compared with nothing, so nothing is proven."""
         checks = self.checks(gateway(compare=REFUSED))

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import stat
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
+from runbook import transcript as module
+from runbook.records.redact import Masker
+from runbook.secret import Registry
 from runbook.ssh.command import Result
 from runbook.transcript import STDERR_TAIL, Transcript
 
@@ -51,6 +57,23 @@ class TestTranscript:
         assert "secret" not in (tmp_path / "transcript.jsonl").read_text()
         assert len(transcript.entries[0].stderr) == STDERR_TAIL
         assert transcript.entries[0].stderr.endswith("end")
+
+    def test_holds_no_secret(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A value is masked in the words and in what was complained, before that is cut."""
+        registry = Registry()
+        registry.add("vault", "correct-horse-battery")
+        monkeypatch.setattr(module, "MASKER", Masker(registry))
+        complaint = "correct-horse-battery" + "x" * (STDERR_TAIL - 5)
+        command = replace(
+            result(stderr=complaint), argv=("curl", "--password", "other", "correct-horse-battery")
+        )
+        transcript = Transcript(tmp_path / "transcript.jsonl")
+        transcript.add(command)
+        (entry,) = transcript.entries
+
+        assert entry.argv == ("curl", "--password", "[masked:option]", "[masked:vault]")
+        assert entry.stderr == "ault]" + "x" * (STDERR_TAIL - 5)
+        assert "battery" not in (tmp_path / "transcript.jsonl").read_text()
 
     def test_without_file(self, tmp_path: Path) -> None:
         """Without a file the entries are kept in memory alone."""
