@@ -13,7 +13,7 @@ run: lab  ## from nothing to a verified edge in the lab
 test: lint lab  ## from nothing to all tests green
 	$(VENV)/pytest tests/unit tests/lab tests/browser
 
-check: lint  ## format, lint, types, unit tests; no lab, under a minute
+check: lint  ## format, lint, types, unit tests; no lab
 	$(VENV)/pytest --quiet -n auto
 
 lint: .venv/.tests  ## format, lint, strict types

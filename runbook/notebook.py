@@ -59,7 +59,7 @@ def open_step(name: str, site: str, mode: str) -> Step:
     with _reporting(name):
         if mode not in MODES:
             raise BadInput(f"mode is {mode!r}", step=name, todo=f"use one of: {', '.join(MODES)}")
-        path = Path(site)
+        path = Path(str(site))  # papermill takes a name of digits for a number
         if not path.is_absolute() and not path.exists() and (Path("..") / path).exists():
             path = Path("..") / path
         site_file = load(path)

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runbook.execute.status import ENDED_WELL, NOT_RUN
+from runbook.records.statement import WITHHELD
 
 if TYPE_CHECKING:
     from runbook.execute import RunResult
@@ -96,7 +97,9 @@ def line(entry: Entry) -> str:
     """Return one entry of a journal as a line for people; empty where it is not worth one."""
     match entry["kind"]:
         case "record closed":
-            return f"an earlier run was killed; its record is closed: {entry['record']}"
+            withheld = entry["record"].startswith(WITHHELD)
+            became = "holds a secret and is withheld" if withheld else "is closed"
+            return f"an earlier run was killed; its record {became}: {entry['record']}"
         case "step started":
             return f"{entry['step']}: started"
         case "step ended":

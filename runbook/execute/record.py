@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runbook.errors import BadInput
-from runbook.execute.closing import JOURNAL, publish
+from runbook.execute.closing import JOURNAL, Withheld, publish
 from runbook.execute.journal import KERNEL_FOLDER, Journal, Listener
 from runbook.execute.results import Results, collect
 from runbook.execute.status import ENDED_WELL, Status
 from runbook.records.archive import Archive, Sealed
 from runbook.records.redact import MASKER
-from runbook.records.statement import KILLED, SPOOL
+from runbook.records.statement import KILLED, SPOOL, WITHHELD
 
 SOURCES = "source"
 """The folder of the notebooks as they were before the run."""
@@ -108,7 +108,10 @@ def close_killed(archive: Archive) -> list[Path]:
             continue
         run_id = spool.name.removeprefix(SPOOL)
         if archive.is_opened(run_id):
-            closed.append(_close_killed(spool, run_id, journal, archive))
+            try:
+                closed.append(_close_killed(spool, run_id, journal, archive))
+            except Withheld:  # put aside, which is told; it is no reason not to run now
+                closed.append(spool.with_name(WITHHELD + run_id))
         else:  # killed before anything was contacted, or entered anywhere
             journal.close()
             shutil.rmtree(spool)

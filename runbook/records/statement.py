@@ -236,7 +236,7 @@ def _commanded(path: Path) -> set[str]:
     """Return the hosts on which commands ended; a last line that was cut off is left out."""
     if not path.exists():
         return set()
-    *lines, _cut_off = path.read_text(encoding="utf-8").split("\n")
+    *lines, _cut_off = path.read_bytes().split(b"\n")
     return {json.loads(line)["host"] for line in lines}
 
 

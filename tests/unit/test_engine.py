@@ -110,6 +110,13 @@ class TestTruth:
         assert metadata(output)["runbook"] == {"status": "unchanged", "reason": ""}
         assert metadata(output)["papermill"]["exception"] is False
 
+    def test_next_notebook(self, served: Callable[..., Path], tmp_path: Path) -> None:
+        """The second notebook of a kernel does not find what the first has left behind."""
+        for name in ("first", "second"):
+            served("leaves", save_to=tmp_path / f"{name}.ipynb")
+
+            assert set(statuses(tmp_path / f"{name}.ipynb").values()) == {"unchanged"}
+
 
 DONE = {"event": "outcome", "outcome": "done"}
 FAILED = {"event": "outcome", "outcome": "failed"}

@@ -20,6 +20,7 @@ from runbook.summary import Progress, as_json, line, show
 OUTCOME = {"action": "create", "resource": "network x", "outcome": "done", "duration_ms": 1300}
 LONG = ", nor anything else that would run a container here" * 3
 KILLED = "an earlier run was killed; its record is closed: r-killed"
+WITHHELD = "an earlier run was killed; its record holds a secret and is withheld: .withheld-r"
 INTERRUPTED = "SIGINT: waiting for clean-up; once more to kill it"
 
 
@@ -198,6 +199,7 @@ class TestLine:
             (event(event="verdict"), ""),
             ({"kind": "cell started", "step": "traefik", "cell": "plan", "index": 7}, ""),
             ({"kind": "record closed", "record": "r-killed"}, KILLED),
+            ({"kind": "record closed", "record": ".withheld-r"}, WITHHELD),
             ({"kind": "interrupted", "signal": "SIGINT"}, INTERRUPTED),
         ],
     )
