@@ -89,4 +89,5 @@ def run(
     if surprise is not None:
         raise surprise
     status = ExitStatus(results["exit_status"])
-    return RunResult(record.folder, status, results, sealed, testify(site_file, record, sealed))
+    testimony = testify(site_file, record.folder, sealed)
+    return RunResult(record.folder, status, results, sealed, testimony)

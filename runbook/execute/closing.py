@@ -23,7 +23,6 @@ from runbook.records.statement import PLAN, STATEMENT, WITHHELD, Context, Links,
 
 if TYPE_CHECKING:
     from runbook.connection import Fleet
-    from runbook.execute.record import Record
     from runbook.site import SiteFile
 
 JOURNAL, RESULTS, PAGE = "journal.jsonl", "results.json", "report.html"
@@ -83,20 +82,25 @@ def publish(folder: Path, run_id: str, archive: Archive) -> tuple[Results, Seale
     return results, archive.close_run(folder, run_id, context)
 
 
-def testify(site_file: SiteFile, record: Record, sealed: Sealed) -> Testimony | None:
+def testify(site_file: SiteFile, folder: Path, sealed: Sealed) -> Testimony | None:
     """Write the ledger's head to the journals of the managers.
+
+    Args:
+        site_file: The declared site.
+        folder: The published record.
+        sealed: What closed it.
 
     Returns:
         Who has it now; ``None`` where none is wanted: the site declares no witness, the run only
         planned, or it reached no host.
     """
-    told = json.loads((record.folder / STATEMENT).read_bytes())["predicate"]
+    told = json.loads((folder / STATEMENT).read_bytes())["predicate"]
     if not site_file.site.records.witness or told["mode"] == "plan" or not told["targets"]:
         return None
     from runbook.connection import Fleet, Transcript
 
-    begun = witness.begun(record.archive.folder, sealed.head.principal)
-    text = witness.text("closed", record.run_id, sealed.head, begun)
+    begun = witness.begun(folder.parent, sealed.head.principal)
+    text = witness.text("closed", sealed.run_id, sealed.head, begun)
     managers = tuple(site_file.site.managers)
     with Fleet(site_file, Transcript(None)) as fleet, ThreadPoolExecutor(len(managers)) as pool:
         said = dict(zip(managers, pool.map(partial(_told, fleet, text), managers), strict=True))

@@ -99,7 +99,8 @@ class Record:
 def close_killed(archive: Archive) -> list[Path]:
     """Close the records of runs that were killed, and return where they are now.
 
-    A run that is still under way holds its journal and is left alone.
+    A run that is still under way holds its journal and is left alone, and so is one that did
+    something and that no ledger knows: this program did not write it, or its ledger is gone.
     """
     closed = []
     for spool in sorted(archive.folder.glob(f"{SPOOL}*")):
@@ -112,8 +113,9 @@ def close_killed(archive: Archive) -> list[Path]:
                 closed.append(_close_killed(spool, run_id, journal, archive))
             except Withheld:  # put aside, which is told; it is no reason not to run now
                 closed.append(spool.with_name(WITHHELD + run_id))
-        else:  # killed before anything was contacted, or entered anywhere
-            journal.close()
+            continue
+        journal.close()
+        if not journal.entries:  # killed before anything was contacted, or entered anywhere
             shutil.rmtree(spool)
     return closed
 

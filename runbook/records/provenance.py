@@ -23,8 +23,12 @@ def account() -> dict[str, str]:
 
 
 def git(checkout: Path) -> dict[str, Any] | None:
-    """Return the commit and whether anything differs from it; ``None`` outside a repository."""
-    commit = _git(checkout, "rev-parse", "HEAD")
+    """Return the commit and whether anything differs from it; ``None`` outside a repository.
+
+    Args:
+        checkout: Its top. A repository further up is somebody else's, in which this is installed.
+    """
+    commit = _git(checkout, "rev-parse", "HEAD") if (checkout / ".git").exists() else None
     if commit is None:
         return None
     changed = _git(checkout, "status", "--porcelain")

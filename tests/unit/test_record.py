@@ -222,6 +222,15 @@ class TestKilledRuns:
         assert not left.exists()
         assert not (records / "ledger").exists()
 
+    def test_what_no_ledger_knows_is_left_alone(self, records: Path, bobs: Archive) -> None:
+        """What did something is nobody's to remove, whoever wrote it."""
+        record = Record(Archive(records, signer(ALICE)), "lab", ignore)
+        record.journal.write("run opened", run_id=record.run_id)
+        left = killed(record)
+
+        assert close_killed(bobs) == []
+        assert (left / JOURNAL).exists()
+
     def test_a_run_under_way_is_left_alone(self, records: Path, bobs: Archive) -> None:
         """The journal's writer still holds it."""
         record = opened(records)
