@@ -152,6 +152,11 @@ class Finding:
         return asdict(self)
 
 
+def fine(host: str, subject: str, what: str) -> Finding:
+    """Return a finding that is as it should be."""
+    return Finding(Level.FINE, host, subject, what)
+
+
 def blocking(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings that forbid a run."""
     return [finding for finding in findings if finding.level is Level.BLOCKING]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import webbrowser
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,7 +85,7 @@ def open_(run: RunArgument, archive: ArchiveOption = RECORDS) -> None:
     if not page.is_file():
         raise BadInput(f"{page.parent} has no page", todo="open a notebook in it instead")
     typer.echo(page)
-    typer.launch(page.absolute().as_uri())
+    webbrowser.open(page.absolute().as_uri())
 
 
 @app.command()

@@ -81,7 +81,7 @@ class TestFinding:
     def test_open(self, records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The page is opened, and its place printed for whoever has no browser here."""
         opened: list[str] = []
-        monkeypatch.setattr("typer.launch", opened.append)
+        monkeypatch.setattr("webbrowser.open", opened.append)
         printed = records_command(records, "open", "last")
 
         assert printed.strip() == str(records / LAST / "report.html")

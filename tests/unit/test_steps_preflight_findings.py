@@ -27,17 +27,14 @@ from runbook.steps.preflight.findings import (
     engine,
     gateway,
     identity,
-    ingress,
     judge,
     lan,
-    membership,
-    overlaps,
     ports,
     risks,
     routes,
-    secret,
     too_old,
 )
+from runbook.steps.preflight.swarm_findings import ingress, membership, overlaps, secret
 
 SITE = parameters("article").site
 BLOCKING, WARNING, FINE = Level.BLOCKING, Level.WARNING, Level.FINE

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from runbook.changes import Finding, Level
+from runbook.changes import Finding, Level, fine
 from runbook.site import Site, SiteFile, unaccepted_risks
 from runbook.steps.preflight.facts import HostFacts, SwarmFacts
+from runbook.steps.preflight.swarm_findings import judge_swarm
 
 Hosts = Mapping[str, HostFacts]
 CLOCK_WARN_S, CLOCK_BLOCK_S = 2, 60
@@ -26,20 +27,13 @@ def judge(site: Site, hosts: Hosts, swarm: SwarmFacts | None) -> Iterator[Findin
         yield from ports(site, host, hosts[host])
     yield from lan(site, hosts)
     if swarm is not None:
-        yield from membership(site, swarm)
-        yield from overlaps(site, swarm)
-        yield from ingress(site, swarm)
-        yield from secret(site, swarm)
+        yield from judge_swarm(site, swarm)
 
 
 def declared(site_file: SiteFile) -> Iterator[Finding]:
     """What the site's own rules warn of, such as an even number of managers."""
     for problem in site_file.warnings:
         yield Finding(Level.WARNING, "site", "site", str(problem))
-
-
-def _fine(host: str, subject: str, what: str) -> Finding:
-    return Finding(Level.FINE, host, subject, what)
 
 
 def risks(site: Site) -> Iterator[Finding]:
@@ -83,7 +77,7 @@ def identity(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
             "use Debian or Ubuntu on this host",
         )
     else:
-        yield _fine(host, "identity", f"{host} at {declared}, {seen.system}")
+        yield fine(host, "identity", f"{host} at {declared}, {seen.system}")
 
 
 def clock(host: str, seen: HostFacts) -> Iterator[Finding]:
@@ -137,7 +131,7 @@ def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
             "declare Traefik 3.6.1 or 2.11.31, or newer",
         )
     else:
-        yield _fine(host, "engine", f"{facts.version}, API {facts.api}, in the Swarm")
+        yield fine(host, "engine", f"{facts.version}, API {facts.api}, in the Swarm")
 
 
 def too_old(image: str, min_api: str) -> bool:
@@ -183,7 +177,7 @@ def gateway(site: Site, hosts: Hosts) -> Iterator[Finding]:
             f"on {host}: sudo shorewall check && sudo systemctl start shorewall",
         )
     else:
-        yield _fine(host, "shorewall", f"{facts.version}, zones {' '.join(facts.zones)}, started")
+        yield fine(host, "shorewall", f"{facts.version}, zones {' '.join(facts.zones)}, started")
     if not facts.ip_forward or facts.forwarding.lower() not in ("on", "yes"):
         yield Finding(
             Level.WARNING if facts.ip_forward else Level.BLOCKING,
@@ -209,7 +203,7 @@ def routes(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
     """Replies to forwarded packets must go back through the gateway."""
     gateway_address = str(site.gateway.address)
     if seen.default_via == gateway_address:
-        yield _fine(host, "route", f"default route via {gateway_address}")
+        yield fine(host, "route", f"default route via {gateway_address}")
         return
     yield Finding(
         Level.BLOCKING,
@@ -278,103 +272,3 @@ def lan(site: Site, hosts: Hosts) -> Iterator[Finding]:
                 "two groups with one VRID fight over their addresses",
                 "declare another keepalived.virtual_router_id",
             )
-
-
-def membership(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
-    """The Swarm's managers and workers are those declared, ready, reachable and in service."""
-    nodes = {node.hostname: node for node in swarm.nodes}
-    roles = dict.fromkeys(site.managers, "manager") | dict.fromkeys(site.workers, "worker")
-    for host, role in roles.items():
-        node = nodes.get(host)
-        if node is None:
-            yield _member(
-                host, "the Swarm has no node of this name", "join it, or correct the site"
-            )
-        elif node.role != role:
-            yield _member(
-                host, f"the Swarm has it as a {node.role}, declared a {role}", "correct one"
-            )
-        elif node.state != "ready" or node.availability != "active":
-            yield _member(
-                host,
-                f"the node is {node.state} and {node.availability}",
-                "bring it back, or drain it and take it out of the site",
-            )
-        elif role == "manager" and node.reachability not in ("leader", "reachable"):
-            yield _member(
-                host, "the other managers cannot reach it", "see journalctl -u docker there"
-            )
-        elif node.address == str(site.keepalived.vip):
-            yield _member(
-                host,
-                "it is in the Swarm with the VIP as its address",
-                "leave and join again with --advertise-addr and its own address",
-            )
-    if strangers := sorted(
-        node.hostname
-        for node in swarm.nodes
-        if node.role == "manager" and node.hostname not in roles
-    ):
-        yield _member(
-            strangers[0],
-            f"the Swarm has managers that the site does not declare: {', '.join(strangers)}",
-            "declare them: Traefik runs on every manager, so every one may hold the VIP",
-        )
-    reached = [n for n in swarm.nodes if n.reachability in ("leader", "reachable")]
-    yield _fine("swarm", "quorum", f"{len(reached)} of {len(site.managers)} managers reachable")
-
-
-def _member(host: str, what: str, todo: str) -> Finding:
-    why = "the edge is only as available as the managers that are there"
-    return Finding(Level.BLOCKING, host, "swarm", what, why, todo)
-
-
-def overlaps(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
-    """Swarm takes overlay subnets from 10.0.0.0/8 unless told otherwise, without asking the LAN."""
-    for name, subnets in swarm.overlays.items():
-        for subnet in subnets:
-            if not subnet.overlaps(site.lan):
-                continue
-            # Services on host-mode ports never join the ingress network, so the edge itself works.
-            mine = name == site.network.name
-            yield Finding(
-                Level.BLOCKING if mine else Level.WARNING,
-                "swarm",
-                "overlay",
-                f"overlay network {name} is {subnet}, over the LAN {site.lan}",
-                "containers on it cannot reach hosts of the LAN"
-                + ("" if mine else "; the edge publishes in host mode and is not on it"),
-                "recreate it with a subnet of its own; for a new Swarm: docker swarm init "
-                "--default-addr-pool",
-            )
-
-
-def ingress(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
-    """A port published through the routing mesh is taken on every node."""
-    for port in (site.traefik.web_port, site.traefik.dashboard.port):
-        service = swarm.ingress_ports.get(port) if port is not None else None
-        if service is not None and service != f"{site.traefik.stack}_traefik":
-            yield Finding(
-                Level.BLOCKING,
-                "swarm",
-                "port",
-                f"port {port} is published by service {service} through the routing mesh",
-                "Traefik could not publish it in host mode",
-                f"remove or move service {service}, or declare another port",
-            )
-
-
-def secret(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
-    """The users of the dashboard are in a Docker secret, or the site says of what to make it."""
-    dashboard = site.traefik.dashboard
-    name = dashboard.users_secret
-    if name is not None and name not in swarm.secrets and dashboard.users is None:
-        yield Finding(
-            Level.BLOCKING,
-            "swarm",
-            "secret",
-            f"the Swarm has no secret {name!r}",
-            "without it the stack is not deployed",
-            "declare traefik.dashboard.users, or on a manager: "
-            f"htpasswd -nB admin | docker secret create {name} -",
-        )
