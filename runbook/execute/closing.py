@@ -74,11 +74,11 @@ def publish(folder: Path, run_id: str, archive: Archive) -> tuple[Results, Seale
         _draw(folder, run_id, archive, context)
     except RunbookError as error:  # no later run could close it either
         found = MASKER.mask(error.message)
-        raise _withheld(folder, run_id, archive, found, "find out what put it there") from error
+        raise _withheld(folder, run_id, archive, found, results) from error
     leaks = gate(folder, MASKER)
     if leaks:
         found = "; ".join(f"{leak.file} holds {leak.secret}" for leak in leaks)
-        raise _withheld(folder, run_id, archive, found, "change that secret")
+        raise _withheld(folder, run_id, archive, found, results)
     return results, archive.close_run(folder, run_id, context)
 
 
@@ -153,12 +153,16 @@ def _draw(folder: Path, run_id: str, archive: Archive, context: Context) -> None
     canonical.write(folder / PAGE, drawn.encode())
 
 
-def _withheld(folder: Path, run_id: str, archive: Archive, found: str, todo: str) -> Withheld:
+def _withheld(
+    folder: Path, run_id: str, archive: Archive, found: str, results: Results
+) -> Withheld:
     """Put the record aside, for its owner alone, and return the error that says so."""
     aside = folder.replace(folder.with_name(WITHHELD + run_id))
     aside.chmod(0o700)
     archive.ledger.append("note", run_id=run_id, reason=f"withheld: {found}"[:500])
     return Withheld(
-        f"the record of {run_id} is not published: {found}",
-        todo=f"{todo}; what was found is in {aside}, which only you can read",
+        f"the record of {run_id} is not published: {found}; the run itself ended as "
+        f"{results.get('status', 'killed')}",
+        todo="find out what wrote it, and change a secret that was found; it is in "
+        f"{aside}, which only you can read",
     )
