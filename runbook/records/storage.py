@@ -74,9 +74,7 @@ class _Step:
         return not self.send and self.file.kind is _Kind.RUN and mode != COMPLIANCE
 
 
-def copy(
-    folder: Path, target: str, *, endpoint: str | None = None, retain_days: int | None = None
-) -> Copied:
+def copy(folder: Path, target: str, *, retain_days: int | None = None) -> Copied:
     """Copy every closed record, the ledgers and what verifies them; send only what is new.
 
     Files of runs and anchors are never replaced, and ledgers only by what they are the beginning
@@ -86,7 +84,6 @@ def copy(
     Args:
         folder: The archive's folder.
         target: ``s3://BUCKET[/PREFIX]``; every archive has its own.
-        endpoint: URL of the storage; absent: what boto3 finds, such as ``AWS_ENDPOINT_URL_S3``.
         retain_days: For how many days from now nobody can remove the files of runs (Object Lock,
             COMPLIANCE), those included that are there without it; one that has it keeps its own.
 
@@ -101,7 +98,7 @@ def copy(
     until = _until(retain_days)
     with _reading(folder):
         local = _Local(folder)
-    with closing(Bucket(target, endpoint)) as bucket:
+    with closing(Bucket(target)) as bucket:
         if until is not None:
             bucket.require_object_lock()
         steps = _plan(local, bucket)

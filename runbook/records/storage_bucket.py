@@ -62,20 +62,19 @@ class Bucket:
 
     Args:
         target: ``s3://BUCKET[/PREFIX]``.
-        endpoint: URL of the storage; ``None``: what boto3 finds.
 
     Raises:
         BadInput: The target or a setting of boto3 is wrong, or boto3 is not installed.
     """
 
-    def __init__(self, target: str, endpoint: str | None = None) -> None:
+    def __init__(self, target: str) -> None:
         matched = _TARGET.fullmatch(target)
         if matched is None:  # it is not repeated: somebody may have written a key into it
             raise BadInput("the target is not s3://BUCKET or s3://BUCKET/PREFIX")
         self.name, prefix = matched["bucket"], (matched["prefix"] or "").strip("/")
         self.prefix = f"{prefix}/" if prefix else ""
         self.where = f"s3://{self.name}/{self.prefix}".rstrip("/")
-        self.client = _client(self.where, endpoint)
+        self.client = _client(self.where)
 
     def close(self) -> None:
         """Close the connections."""
@@ -185,7 +184,7 @@ def checksum(content: bytes) -> str:
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
-def _client(where: str, endpoint: str | None) -> Any:
+def _client(where: str) -> Any:
     try:
         import boto3  # type: ignore[import-untyped]
         from botocore.exceptions import BotoCoreError
@@ -194,7 +193,7 @@ def _client(where: str, endpoint: str | None) -> Any:
         raise BadInput("boto3, which speaks to S3, is not installed", todo=todo) from error
     try:
         # Its own session: the default one keeps the settings of its first use.
-        return boto3.Session().client("s3", endpoint_url=endpoint)
+        return boto3.Session().client("s3")
     except (BotoCoreError, ValueError) as error:  # an endpoint that is no URL is a ValueError
         raise _unusable(error, where) from error
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ TOP = Path(__file__).parents[2]
 SITE = "parameters/lab.yml"
 PROGRAMS = Path(sys.executable).parent
 RUN_TIMEOUT_S = 240
+WAIT_S = 120
 PASSED = pytest.StashKey[bool]()
 Break = Callable[[str, str, str], None]
 
@@ -111,6 +113,30 @@ def finished(process: subprocess.Popen[str], timeout_s: float = RUN_TIMEOUT_S) -
         raise
     assert "Traceback" not in stdout + stderr
     return Done(process.returncode, stdout, stderr)
+
+
+def entries(operator: Operator) -> list[dict[str, Any]]:
+    """Return the journal of the run that is under way, as far as it came."""
+    found = sorted(operator.records.glob(".spool-*/journal.jsonl"))
+    lines = found[-1].read_text().split("\n")[:-1] if found else []
+    return [json.loads(line) for line in lines]
+
+
+def until(
+    operator: Operator,
+    process: subprocess.Popen[str],
+    reached: Callable[[dict[str, Any]], bool],
+) -> None:
+    """Return as soon as the run's journal has such an entry.
+
+    Raises:
+        AssertionError: The run ended before, or took too long.
+    """
+    end = time.monotonic() + WAIT_S
+    while not any(reached(entry) for entry in entries(operator)):
+        assert process.poll() is None, finished(process).text
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 @dataclass

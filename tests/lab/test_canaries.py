@@ -12,13 +12,12 @@ import signal
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import TOP, Operator, SiteWriter, finished
+from conftest import TOP, Operator, SiteWriter, finished, until
 from witnesses import must
 
 from runbook.lab import Lab
@@ -26,8 +25,6 @@ from runbook.records.redact import strip_ansi
 from runbook.records.redact_variants import variants
 
 VARIABLE = "CANARY_USERS"
-WAIT_S = 120
-
 LEARN = """\
 import base64, html, json, logging, os, subprocess, sys, time, urllib.parse, warnings
 from IPython.display import HTML, JSON, Markdown, display
@@ -190,11 +187,7 @@ def test_killed(bare: Lab, place: Place, site: Path, tmp_path: Path) -> None:
     """A run that is killed right after it said the secret left it nowhere; nor does the next."""
     folder = notebooks(tmp_path / "notebooks", LEARN, LEAK, STAY)
     process = place.operator.start("run", "--notebooks", folder, "--plan", site=site)
-    end = time.monotonic() + WAIT_S
-    while not any('"cell":"leak-2"' in _read(j) for j in spools(place, "journal.jsonl")):
-        assert process.poll() is None, finished(process).text
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(place.operator, process, lambda entry: entry.get("cell") == "leak-2")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert any("[masked:" in _read(path) for path in spools(place, "20_traefik.ipynb"))

@@ -4,43 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Operator, finished
+from conftest import Operator, finished, until
 from witnesses import holders, must, snapshot
 
 from runbook.lab import Lab
-
-WAIT_S = 120
-
-
-def entries(operator: Operator) -> list[dict[str, Any]]:
-    """Return the journal of the run that is under way, as far as it came."""
-    found = sorted(operator.records.glob(".spool-*/journal.jsonl"))
-    lines = found[-1].read_text().split("\n")[:-1] if found else []
-    return [json.loads(line) for line in lines]
-
-
-def until(
-    operator: Operator,
-    process: subprocess.Popen[str],
-    reached: Callable[[dict[str, Any]], bool],
-) -> None:
-    """Return as soon as the run's journal has such an entry.
-
-    Raises:
-        AssertionError: The run ended before, or took too long.
-    """
-    end = time.monotonic() + WAIT_S
-    while not any(reached(entry) for entry in entries(operator)):
-        assert process.poll() is None, finished(process).text
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def outcome(step: str, resource: str) -> Callable[[dict[str, Any]], bool]:

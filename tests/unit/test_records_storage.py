@@ -342,12 +342,6 @@ class TestCopy:
 
         assert [n for n in store.names() if "ChecksumSHA256" not in store.head(n, BUCKET)] == []
 
-    def test_endpoint(self, store: Store, records: Path, settings: pytest.MonkeyPatch) -> None:
-        """An endpoint that is given takes the place of what boto3 would find."""
-        settings.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
-
-        assert copy(records, TARGET, endpoint=store.url).sent == ALL
-
     def test_what_is_left_out(self, store: Store, records: Path) -> None:
         """Runs under way, strays, the index, locks and files being written stay here."""
         search.select(records)
@@ -902,14 +896,18 @@ class TestErrors:
             (400, "Any\x9b\u2028thing", Refused, ""),
         ],
     )
-    @pytest.mark.usefixtures("settings")
     def test_answers(
-        self, records: Path, answering: Answering, told: tuple[int, str, type[RunbookError], str]
+        self,
+        records: Path,
+        answering: Answering,
+        settings: pytest.MonkeyPatch,
+        told: tuple[int, str, type[RunbookError], str],
     ) -> None:
         """What the storage answers is told, with what to do; the terminal is not its to control."""
         status, code, kind, todo = told
         text = f"<Error><Code>{code}</Code><Message>in words</Message></Error>"
-        error = refusal(records, endpoint=answering(status, text))
+        settings.setenv("AWS_ENDPOINT_URL_S3", answering(status, text))
+        error = refusal(records)
         printable = "".join(character for character in code if character.isprintable())
 
         assert type(error) is kind
@@ -927,14 +925,18 @@ class TestErrors:
             (200, "", ChangeFailed),
         ],
     )
-    @pytest.mark.usefixtures("settings")
     def test_no_storage(
-        self, records: Path, answering: Answering, answer: tuple[int, str, type[RunbookError]]
+        self,
+        records: Path,
+        answering: Answering,
+        settings: pytest.MonkeyPatch,
+        answer: tuple[int, str, type[RunbookError]],
     ) -> None:
         """A web server that is no storage is found out, even one that takes everything."""
         status, text, kind = answer
+        settings.setenv("AWS_ENDPOINT_URL_S3", answering(status, text))
 
-        assert type(refusal(records, endpoint=answering(status, text))) is kind
+        assert type(refusal(records)) is kind
 
     def test_damaged(self, store: Store, records: Path) -> None:
         """A stored file that is not what the storage itself says of it is named."""

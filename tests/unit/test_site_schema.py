@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
@@ -15,7 +16,6 @@ PARAMETERS = Path(__file__).parents[2] / "parameters"
 
 def objections(document: Any) -> list[str]:
     """Return what the schema says against a document."""
-    jsonschema = pytest.importorskip("jsonschema")  # comes with nbformat
     validator = jsonschema.Draft7Validator(schema())
     return [error.message for error in validator.iter_errors(document)]
 
@@ -29,8 +29,6 @@ class TestSchema:
 
     def test_is_a_schema(self) -> None:
         """The schema itself keeps to the draft it names."""
-        jsonschema = pytest.importorskip("jsonschema")
-
         jsonschema.Draft7Validator.check_schema(schema())
 
     @pytest.mark.parametrize("path", sorted(PARAMETERS.glob("*.yml")), ids=lambda path: path.name)
