@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from runbook.changes import Change, Check
@@ -91,12 +91,13 @@ def verify(live: Live) -> list[Check]:
     """Look from a manager, from the gateway and from the outside client."""
     demonstration = live.site.acceptance.demonstration
     if demonstration is None:
-        return [*loop(live), ssh_to_vip(live), *outside(live)]
+        return [*loop(live), ssh_to_vip(live), *outside(live), *guarded(live)]
     # Traefik asks the Swarm for services every so often: the application is deployed first, and
     # the other checks are made while that time passes.
     try:
         deploy(live)
-        return [*loop(live), ssh_to_vip(live), *outside(live), *demonstrated(live)]
+        before = [*loop(live), ssh_to_vip(live), *outside(live)]
+        return [*before, *guarded(live), *demonstrated(live)]
     finally:
         remove(live)
 
@@ -175,27 +176,46 @@ def outside(live: Live) -> list[Check]:
     """Ask for the web port and the dashboard through the gateway."""
     site = live.site
     web, board = _way(site, site.traefik.web_port), _way(site, site.traefik.dashboard.port)
-    base, guarded = f"http://{url_host(site)}", site.traefik.dashboard.host
-    web_port = web.port if web else site.traefik.web_port
+    base, web_port = f"http://{url_host(site)}", web.port if web else site.traefik.web_port
     board_port = board.port if board else site.traefik.dashboard.port or 8080
     snippets = {
         "web": _curl(f"{base}:{web_port}/"),
         "dashboard": _curl(f"{base}:{board_port}/dashboard/", show="%{http_code}"),
     }
-    if guarded:
-        snippets["guarded"] = _curl(
-            f"{base}:{web_port}/dashboard/", show="%{http_code}", host=guarded
-        )
     seen = from_outside(live, snippets)
     client = _client(site)
-    checks = [
+    return [
         _outside_check(WEB, client, NOT_FOUND if web else CLOSED, seen["web"]),
         _outside_check(DASHBOARD, client, "200" if board else CLOSED, seen["dashboard"]),
     ]
-    if guarded:
-        expected = "401" if web else CLOSED
-        checks.append(_outside_check(GUARDED, client, expected, seen["guarded"]))
-    return checks
+
+
+def guarded(live: Live) -> list[Check]:
+    """Ask for the dashboard by its virtual host, where it has one, without a password."""
+    site, host = live.site, live.site.traefik.dashboard.host
+    if host is None:
+        return []
+    web = _way(site, site.traefik.web_port)
+    url = f"http://{url_host(site)}:{web.port if web else site.traefik.web_port}/dashboard/"
+    ask = {"guarded": _curl(url, show="%{http_code}", host=host)}
+    seen = when_known(live, host, ask, lambda seen: seen["guarded"].strip() != "404")
+    expected = "401" if web else CLOSED
+    return [_outside_check(GUARDED, _client(site), expected, seen["guarded"])]
+
+
+def when_known(
+    live: Live, host: str, snippets: Mapping[str, str], holds: Callable[[dict[str, str]], bool]
+) -> dict[str, str]:
+    """Ask from outside until Traefik knows a virtual host, and return the last answers.
+
+    Traefik asks the Swarm for services only every so often.
+    """
+    live.say(live.site.acceptance.client, f"waiting until Traefik knows {host}")
+    return until(
+        lambda: from_outside(live, snippets),
+        holds=holds,
+        timeout_s=2 * (live.site.traefik.refresh_seconds or 15) + 30,
+    )
 
 
 def _outside_check(name: str, client: str, expected: str, answer: str) -> Check:
@@ -239,14 +259,8 @@ def demonstrated(live: Live) -> list[Check]:
     web = _way(site, site.traefik.web_port)
     assert web is not None  # a rule of the site
     url = f"http://{url_host(site)}:{web.port}/"
-    refresh_s = site.traefik.refresh_seconds or 15
-    snippet = {"body": _curl(url, host=demonstration.host)}
-    live.say(site.acceptance.client, f"waiting until Traefik knows {demonstration.host}")
-    body = until(
-        lambda: from_outside(live, snippet)["body"],
-        holds=lambda text: "Host:" in text,
-        timeout_s=2 * refresh_s + 30,
-    )
+    ask = {"body": _curl(url, host=demonstration.host)}
+    body = when_known(live, demonstration.host, ask, lambda seen: "Host:" in seen["body"])["body"]
     hidden = {"hidden": _curl(url, host=f"hidden.{demonstration.host}")}
     checks = [
         Check(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import TOP, Operator, SiteWriter, finished, until
+from conftest import TOP, Done, Operator, SiteWriter, finished, until
 from witnesses import must
 
 from runbook.lab import Lab
@@ -134,8 +134,8 @@ def notebooks(folder: Path, *cells: str) -> Path:
     return folder
 
 
-def watched(place: Place, process: subprocess.Popen[str]) -> set[str]:
-    """Return the files that held the secret at any time while the run was going on."""
+def watched(place: Place, process: subprocess.Popen[str]) -> Done:
+    """Wait for a run, whose secret no file held at any time while it was going on."""
     found: set[str] = set()
 
     def look() -> None:
@@ -148,7 +148,8 @@ def watched(place: Place, process: subprocess.Popen[str]) -> set[str]:
     watcher.join()
     assert not place.told(done.stdout + done.stderr)
     assert "[masked:traefik.dashboard.users]" in done.stdout + done.stderr
-    return found | place.hits()
+    assert found | place.hits() == set()
+    return done
 
 
 @pytest.mark.leaves("unknown")
@@ -158,8 +159,8 @@ def test_whole_run(bare: Lab, place: Place, site: Path, tmp_path: Path) -> None:
     junit = place.operator.records.parent / "junit.xml"
     options = ("--notebooks", folder, "--junit", junit)
     process = place.operator.start("run", *options, site=site)
-    assert watched(place, process) == set()
-    assert process.returncode == 0
+    done = watched(place, process)
+    assert done.status == 0, done.text
     assert not place.told(junit.read_text())
     (record,) = place.operator.records.glob("2*")
     masked = {re.sub("kernel-.", "kernel", path.name) for path in record.iterdir() if _masks(path)}
@@ -175,8 +176,8 @@ def test_error(bare: Lab, place: Place, site: Path, tmp_path: Path) -> None:
     folder = notebooks(tmp_path / "notebooks", LEARN, FAIL)
     options = ("--notebooks", folder, "--plan", "--json")
     process = place.operator.start("run", *options, site=site)
-    assert watched(place, process) == set()
-    assert process.returncode == 1
+    done = watched(place, process)
+    assert done.status == 1, done.text
     (record,) = place.operator.records.glob("2*")
     reason = json.loads((record / "results.json").read_text())["reason"]
     assert reason == "traefik: ValueError: login with [masked:traefik.dashboard.users]"

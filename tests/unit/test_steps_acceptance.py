@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from fakes import (
@@ -334,17 +334,6 @@ class TestOutside:
         assert self.seen(silent, **changes)[WEB] == ("closed", True)
         assert self.seen(**changes)[WEB] == ("404 page not found", False)
 
-    @pytest.mark.parametrize(("answer", "passed"), [("401", True), ("200", False)])
-    def test_guarded_dashboard(self, answer: str, passed: bool) -> None:
-        """A dashboard behind a password says 401 to whoever gives none."""
-        changes: dict[str, Any] = {
-            "traefik": {"dashboard": GUARDED},
-            "shorewall": {"forward": [{"port": 80}]},
-        }
-        edge = Edge(client={"dashboard": "no answer\n", "guarded": f"{answer}\n"})
-
-        assert self.seen(edge, **changes)["the dashboard asks for a password"] == (answer, passed)
-
     @pytest.mark.parametrize(
         ("changes", "urls"),
         [
@@ -357,16 +346,8 @@ class TestOutside:
                 },
                 ["http://gateway:81/", "http://gateway:82/dashboard/"],
             ),
-            (
-                {"traefik": {"dashboard": GUARDED}, "shorewall": {"forward": [{"port": 80}]}},
-                [
-                    "http://gateway:80/",
-                    "http://gateway:8080/dashboard/",
-                    "http://gateway:80/dashboard/",
-                ],
-            ),
         ],
-        ids=["published", "other ports", "guarded"],
+        ids=["published", "other ports"],
     )
     def test_urls(self, changes: dict[str, Any], urls: list[str]) -> None:
         """The gateway is asked at its own ports; the usual dashboard port is asked in any case."""
@@ -397,6 +378,57 @@ class TestOutside:
 
         assert seen == {"a": f"Host: {web}\nPath: /\n", "b": "b\n"}
         assert acceptance.observe(site).client == "this machine"
+
+
+class TestGuarded:
+    """The dashboard by its virtual host, behind a password."""
+
+    CHANGES: ClassVar[dict[str, Any]] = {
+        "traefik": {"dashboard": GUARDED, "refresh_seconds": 5},
+        "shorewall": {"forward": [{"port": 80}]},
+    }
+
+    @pytest.mark.parametrize(("answer", "passed"), [("401", True), ("200", False)])
+    def test_password(self, answer: str, passed: bool) -> None:
+        """Whoever gives none is told 401."""
+        (check,) = acceptance.guarded(
+            outside(edge=Edge(client={"guarded": f"{answer}\n"}), **self.CHANGES)
+        )
+
+        assert (check.seen, check.passed) == (answer, passed)
+
+    def test_url(self) -> None:
+        """It is asked for at the web port of the gateway, by its name."""
+        fleet = FakeFleet(Edge())
+        acceptance.guarded(outside(edge=fleet, **self.CHANGES))
+        (command,) = fleet.commands
+
+        assert "http://gateway:80/dashboard/" in command.stdin.split()
+        assert f"Host: {GUARDED['host']}" in command.stdin
+
+    def test_not_yet_known(self, clock: Clock) -> None:
+        """Traefik that does not know it says 404, and is asked again when it has looked."""
+        answers = iter(["404\n", "404\n", "401\n"])
+
+        def edge(command: Command) -> str:
+            return Edge(client={"guarded": next(answers)})(command)
+
+        (check,) = acceptance.guarded(outside(edge=FakeFleet(edge), **self.CHANGES))
+
+        assert check.passed
+
+    def test_never_known(self, clock: Clock) -> None:
+        """After two looks and half a minute it fails as what it is."""
+        (check,) = acceptance.guarded(
+            outside(edge=Edge(client={"guarded": "404\n"}), **self.CHANGES)
+        )
+
+        assert (check.seen, check.passed) == ("404", False)
+        assert sum(clock.slept) == pytest.approx(40, abs=0.5)
+
+    def test_without(self) -> None:
+        """A site whose dashboard has no host asks nothing."""
+        assert acceptance.guarded(outside()) == []
 
 
 class TestDemonstration:

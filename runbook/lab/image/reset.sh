@@ -10,7 +10,13 @@ done
 
 # A look into the engine's folders costs nothing, a start of its client a tenth of a second.
 if ls -d /var/lib/docker/containers/*/ >/dev/null 2>&1; then
-    docker ps --all --quiet | xargs -r docker rm --force >/dev/null
+    removed() { docker ps --all --quiet | xargs -r docker rm --force 2>&1 >/dev/null; }
+    tries=50
+    while ! said=$(removed); do # "removal … is already in progress": the engine's own, of a service
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || { echo "$said" >&2; exit 1; }
+        sleep 0.2
+    done
 fi
 if ls -d /var/lib/docker/volumes/*/ >/dev/null 2>&1; then
     docker volume ls --quiet | xargs -r docker volume rm --force >/dev/null
