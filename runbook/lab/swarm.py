@@ -8,8 +8,10 @@ from runbook.lab.machine import Machine
 from runbook.lab.parallel import for_each
 from runbook.lab.topology import Role
 from runbook.lab.waiting import wait_until
+from runbook.waiting import until
 
 QUORUM_TIMEOUT_S = 25.0  # an election after a restart of every manager takes up to ten seconds
+SESSIONS_TIMEOUT_S = 20.0  # an agent that lost the manager tries again after 8 s at the latest
 READY_TIMEOUT_S = 40.0
 JOIN_TIMEOUT_S = 90.0
 SWARM_PORT = 2377
@@ -89,8 +91,7 @@ def ensure(machines: list[Machine]) -> list[str]:
         raise LabError("no manager of the Swarm answers", host=machines[0].node.name)
     done += _join_all(machines, seen, leader)
     done += _correct(machines, leader)
-    _await_ready(machines, leader)
-    return done
+    return done + _await_ready(machines, leader)
 
 
 def memberships(machines: list[Machine]) -> list[Membership]:
@@ -226,13 +227,24 @@ def _correct(machines: list[Machine], leader: Machine) -> list[str]:
     return done
 
 
-def _await_ready(machines: list[Machine], leader: Machine) -> None:
+def _await_ready(machines: list[Machine], leader: Machine) -> list[str]:
+    """Wait for every node; restart the engines of those that do not come back by themselves.
+
+    After an election an agent sometimes holds on to a session of which the new leader knows
+    nothing (seen with Engine 20.10.24): its node stays down until its engine starts again.
+    """
+
     def ready() -> bool:
         return whole(machines, memberships(machines), members(leader))
 
     def shown() -> str:
         return leader.run("docker", "node", "ls").stdout + leader.tail()
 
+    if until(ready, holds=bool, timeout_s=SESSIONS_TIMEOUT_S):
+        return []
+    down = {member.hostname for member in members(leader) if not member.ready}
+    lost = [machine for machine in machines if machine.node.name in down]
+    for_each(lost, lambda machine: machine.must("systemctl", "restart", "docker", timeout_s=60))
     wait_until(
         ready,
         "every node of the Swarm to be ready",
@@ -240,3 +252,4 @@ def _await_ready(machines: list[Machine], leader: Machine) -> None:
         every_s=0.2,
         detail=shown,
     )
+    return [f"restarted the engine of {machine.node.name}" for machine in lost]
