@@ -31,7 +31,7 @@ from runbook.display import (
 from runbook.errors import BadInput, RunbookError
 from runbook.events import emit, tell_secret
 from runbook.live import Live
-from runbook.lock import SwarmLock
+from runbook.lock import SwarmLock, site_lock
 from runbook.records import witness
 from runbook.secret import KNOWN
 from runbook.site import SiteFile, load
@@ -173,22 +173,25 @@ class Step:
         plan = self._shown_plan()
         if self._mode != "apply":
             return table("Not applied: the mode is plan.", [], [])
-        if not plan.changes:
-            return table("0 changes to make.", [], [])
+        if not self._info.manages:
+            return _nothing()
         with _reporting(self._info.name):
-            _raise(stops.risky(self._live.site, self._info.name))
-            if self._info.manages:
+            if plan.changes:
+                _raise(stops.risky(self._live.site, self._info.name))
                 sealed.refuse_moved(self._info.name, self._part(plan))
-        with _reporting(self._info.name), SwarmLock(self._live, self._info.name) as lock:
-            _raise(stops.moved(plan, self._planned(self._info.module.observe(self._live))))
-            _tell_witnesses(self._live.fleet, tuple(self._live.site.managers))
-            self._applied = True
-            outcomes = apply(self._live, plan, self._report, lock.proceed)
-            shown = outcomes_table(outcomes, len(plan.changes))
-            error = stops.broken(outcomes, plan)
-            if error is not None:
-                _show(shown)
-                raise error
+            with site_lock(self._live, self._info.name) as lock:
+                return self._make(plan, lock) if plan.changes else _nothing()
+
+    def _make(self, plan: Plan, lock: SwarmLock) -> Shown:
+        _raise(stops.moved(plan, self._planned(self._info.module.observe(self._live))))
+        _tell_witnesses(self._live.fleet, tuple(self._live.site.managers))
+        self._applied = True
+        outcomes = apply(self._live, plan, self._report, lock.proceed)
+        shown = outcomes_table(outcomes, len(plan.changes))
+        error = stops.broken(outcomes, plan)
+        if error is not None:
+            _show(shown)
+            raise error
         return shown
 
     def _shown_plan(self) -> Plan:
@@ -264,6 +267,10 @@ class Step:
         if isinstance(self._facts, PreflightFacts):
             return stops.unfit(failed[0], blocking(self._facts.findings), self._info.name)
         return stops.unproven(failed, self._info.name)
+
+
+def _nothing() -> Shown:
+    return table("0 changes to make.", [], [])
 
 
 @cache

@@ -32,7 +32,7 @@ def test_two_runs_at_once(bare: Lab, operator: Operator) -> None:
 
 def test_lock_of_a_dead_run(edge: Lab, operator: Operator) -> None:
     """A lock that nobody renews is waited for, no longer than it must be, and taken over."""
-    lock = "docker config create --label runbook.operator=someone runbook-lock-traefik -"
+    lock = "docker config create --label runbook.operator=someone runbook-lock -"
     must(edge, "docker01", f"echo held | {lock}; rm /home/gerard/traefik/traefik.yml")
     begun = time.monotonic()
     done = operator("run", "--only", "traefik")

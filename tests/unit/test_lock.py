@@ -11,10 +11,10 @@ from fakes import ConfigStore, Failure, live, parameters
 
 from runbook import lock
 from runbook.errors import Refused
-from runbook.lock import SwarmLock
+from runbook.lock import SwarmLock, site_lock
 from runbook.waiting import until
 
-NAME = "runbook-lock-traefik"
+NAME = "runbook-lock"
 OTHER = {"runbook.run": "r2", "runbook.operator": "ana@laptop"}
 
 
@@ -102,6 +102,84 @@ class TestTaken:
 
         with taking(store):
             assert names(store) == [f"{NAME}-2", NAME]
+
+
+class TestRun:
+    """The lock of a run, which its kernels share."""
+
+    @pytest.fixture(autouse=True)
+    def kernel(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """This process is a kernel of run r1, and has taken nothing yet."""
+        monkeypatch.setenv("RUNBOOK_RUN_ID", "r1")
+        monkeypatch.setattr(lock, "_of_run", None)
+        monkeypatch.setattr(lock.atexit, "register", self.at_exit.append)
+
+    def setup_method(self) -> None:
+        """Nothing is to be done at exit yet."""
+        self.at_exit: list[Callable[[], None]] = []
+
+    def end(self) -> None:
+        """Do what is done when the kernel ends."""
+        for done in self.at_exit:
+            done()
+
+    def test_is_kept_between_steps(self, store: ConfigStore) -> None:
+        """It is taken once, kept after the block, and given back when the kernel ends."""
+        with site_lock(live(parameters("article"), engine=store), "network") as first:
+            pass
+        with site_lock(live(parameters("article"), engine=store), "traefik") as second:
+            assert first is second
+            assert second.step == "traefik"
+        assert names(store) == [NAME]
+        self.end()
+        assert (len(self.at_exit), names(store)) == (1, [])
+
+    def test_is_joined_by_the_other_kernel(self, store: ConfigStore) -> None:
+        """A lock of the same run is no other's; at the end it may be gone already."""
+        store.put(NAME, "sibling", **OTHER | {"runbook.run": "r1"})
+        with site_lock(live(parameters("article"), engine=store), "keepalived") as taken:
+            assert comes_true(lambda: "runbook.renewed" in labels(store))
+            taken.proceed()
+        store.held.clear()
+        self.end()
+        assert list(store.held) == []
+
+    def test_that_the_other_kernel_takes_over(self, store: ConfigStore) -> None:
+        """While both wait for a dead run, the faster one's lock is joined."""
+        store.put(NAME, "dead", **OTHER)
+
+        def replaced() -> None:
+            if store.held.pop("dead", None):
+                store.put(NAME, "sibling", **OTHER | {"runbook.run": "r1"})
+
+        looks = iter(range(100))
+        store.before_list = lambda: replaced() if next(looks) > 1 else None
+        with site_lock(live(parameters("article"), engine=store), "keepalived") as taken:
+            taken.proceed()
+        self.end()
+        assert names(store) == []
+
+    def test_of_another_run_refuses(self, store: ConfigStore) -> None:
+        """What is refused leaves nothing to be given back."""
+        store.put(NAME, "other", **OTHER)
+        store.before_list = lambda: store.put(NAME, "other", **OTHER) and None
+
+        with (
+            pytest.raises(Refused, match="run r2 of ana@laptop is changing this site"),
+            site_lock(live(parameters("article"), engine=store), "network"),
+        ):
+            pass
+        assert self.at_exit == []
+
+    def test_that_cannot_be_given_back(
+        self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A connection that is lost at the end leaves it to go stale, and no traceback."""
+        with site_lock(live(parameters("article"), engine=store), "network"):
+            pass
+        monkeypatch.setattr(store, "_delete", lambda _held: Failure(503, "gone"))
+        self.end()
+        assert names(store) == [NAME]
 
 
 def labels(store: ConfigStore) -> dict[str, str]:

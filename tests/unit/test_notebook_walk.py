@@ -282,11 +282,13 @@ class TestApply:
     def test_nothing(
         self, walk: Callable[..., Step], module: Pretended, store: ConfigStore
     ) -> None:
-        """An empty plan takes no lock."""
+        """An empty plan changes nothing; that nobody else does is made sure all the same."""
         module.missing.clear()
 
         assert walk("apply").apply().caption == "0 changes to make."
-        assert store.requests == []
+        assert module.made == []
+        assert "POST /configs/create" in store.requests
+        assert store.held == {}
 
     def test_site_that_moved(
         self, walk: Callable[..., Step], module: Pretended, store: ConfigStore
