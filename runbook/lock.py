@@ -3,8 +3,8 @@
 The lock is a Docker config object, whose name is unique in the Swarm. Its holder renews a label
 while it works; a lock that nobody renews belongs to a run that was killed and is taken over.
 
-A run takes it before its first step that changes something and keeps it to its end, so that two
-runs do not get half of the site each. Its kernels share it.
+A run takes it in the first step that manages something, changes or not, and keeps it to its end, so
+that two runs do not get half of the site each. Its kernels share it.
 """
 
 from __future__ import annotations

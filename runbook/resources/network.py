@@ -9,8 +9,12 @@ from typing import Any
 from runbook.changes import Change
 from runbook.errors import Refused
 from runbook.live import Live
+from runbook.waiting import until
 
 MTU_OPTION = "com.docker.network.driver.mtu"
+UNALLOCATED = ""
+"""The driver of a network that the Swarm has not allocated yet."""
+ALLOCATION_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,18 @@ class Overlay:
     mtu: int | None
 
     def observe(self, live: Live) -> OverlayFacts | None:
-        """Return the network's facts, or ``None`` where no network has the name."""
+        """Return the network's facts, or ``None`` where no network has the name.
+
+        One that was created just now has neither driver nor subnet until the Swarm's leader has
+        allocated it; that is waited for.
+        """
+        return until(
+            lambda: self._read(live),
+            holds=lambda facts: facts is None or facts.driver != UNALLOCATED,
+            timeout_s=ALLOCATION_TIMEOUT_S,
+        )
+
+    def _read(self, live: Live) -> OverlayFacts | None:
         from runbook.swarm import translated
 
         with translated(live.manager):
@@ -68,6 +83,8 @@ class Overlay:
 
     def differences(self, facts: OverlayFacts) -> list[str]:
         """Return one sentence for each declared field that the network has otherwise."""
+        if facts.driver == UNALLOCATED:
+            return ["the Swarm has not allocated it; its leader's journalctl -u docker says why"]
         declared = OverlayFacts(
             driver="overlay",
             scope="swarm",

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fakes import Failure, Keeping, done, live, parameters, recorded_json
+from fakes import Clock, Failure, Keeping, done, live, parameters, recorded_json
 
+from runbook import waiting
 from runbook.errors import Refused
 from runbook.resources.network import Overlay, OverlayFacts, facts_of
 from runbook.swarm import EngineError
@@ -28,6 +29,14 @@ def inspected(**changes: Any) -> dict[str, Any]:
     return {**found, **changes}
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Waits that take no time."""
+    clock = Clock()
+    monkeypatch.setattr(waiting, "time", clock)
+    return clock
+
+
 class TestObserve:
     """From the engine's list to facts."""
 
@@ -39,6 +48,23 @@ class TestObserve:
     def test_absent(self, name: str) -> None:
         """A network whose name only resembles it is another one."""
         assert observed(FRONTEND, [inspected(Name=name)]) is None
+
+    def test_created_just_now(self, clock: Clock) -> None:
+        """What the Swarm's leader has yet to allocate is read again until it has."""
+        unallocated = inspected(Driver="", IPAM={"Config": None})
+        lists = iter([[unallocated], [unallocated], [inspected()]])
+
+        assert observed(FRONTEND, lambda _query, _body: next(lists)) == SEEN
+        assert len(clock.slept) == 2
+
+    def test_never_allocated(self, clock: Clock) -> None:
+        """A Swarm that cannot allocate it is not waited for, for ever; that is said."""
+        seen = observed(FRONTEND, [inspected(Driver="")])
+
+        assert seen is not None
+        assert sum(clock.slept) == pytest.approx(10, abs=0.5)
+        (said,) = FRONTEND.differences(seen)
+        assert "has not allocated it" in said
 
     def test_unreadable(self) -> None:
         """An engine that answers with an error is not one without the network."""
