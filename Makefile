@@ -2,7 +2,7 @@
 SITE ?= parameters/lab.yml
 VENV := .venv/bin
 
-.PHONY: help run test check lint lab bench format schema lock down clean
+.PHONY: help run test check lint lab soak bench format schema lock down clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -23,6 +23,9 @@ lint: .venv/.tests  ## format, lint, strict types
 
 lab: .venv/.made-from  ## boot the lab, or heal it
 	$(VENV)/runbook lab up
+
+soak: .venv/.tests  ## provoke races on one connection, a thousand rounds
+	$(VENV)/python benchmarks/soak.py
 
 bench: lab  ## measure whole runs; prints medians
 	$(VENV)/python benchmarks/runs.py

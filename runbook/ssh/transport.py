@@ -15,6 +15,7 @@ import paramiko
 from paramiko.packet import Packetizer
 
 from runbook.errors import Unreachable
+from runbook.ssh.channel import Transport
 from runbook.ssh.config import Endpoint
 from runbook.ssh.errors import Deadline, asks_for_more, failed, not_let_in, wrong_host_key
 from runbook.ssh.keys import Identities, Offer
@@ -113,7 +114,7 @@ class Opener:
         deadline = Deadline(min(limit for limit in limits if limit))
         known = known_hosts(endpoint)
         reached = _through(endpoint, jump, deadline) if jump else _directly(endpoint, deadline)
-        transport = paramiko.Transport(reached, packetizer_class=Listener)
+        transport = Transport(reached, packetizer_class=Listener)
         options = transport.get_security_options()
         options.ciphers, options.digests = CIPHERS, MACS
         options.key_types = _preferred(known.key_types, options.key_types)
