@@ -1,12 +1,13 @@
 """Connections to the hosts of a site: one SSH connection a host, for commands and the Engine API.
 
-A host that cannot be reached raises ``Unreachable``, a sudo that does not let the user act raises
-``Refused``, and a command that fails raises one of the errors of ``runbook.ssh.command``.
+A host that cannot be reached raises ``Unreachable``, a login shell or a sudo that does not let the
+user act raises ``Refused``, a connection that ends during a command raises ``Lost``, and a command
+that fails raises one of the errors of ``runbook.ssh.command``.
 """
 
 from __future__ import annotations
 
-import shlex
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,15 +21,17 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import paramiko
 
-from runbook.errors import Refused, RunbookError, Unreachable
+from runbook.errors import Lost, Refused, RunbookError
+from runbook.ssh.channel import Channel, Transport
 from runbook.ssh.command import CommandFailed, CommandTimeout, Result, last_words
 from runbook.ssh.config import SshConfig
 from runbook.ssh.errors import Deadline, no_session
 from runbook.ssh.keys import Identities
 from runbook.ssh.known_hosts import fingerprint
 from runbook.ssh.pool import Pool
-from runbook.ssh.session import Spoken, converse
-from runbook.ssh.sudo import how_to_allow, refusal
+from runbook.ssh.script import after, becoming, command_line, running, until_fence
+from runbook.ssh.session import Spoken, all_errors, converse
+from runbook.ssh.sudo import not_begun
 from runbook.ssh.transport import Opener
 from runbook.transcript import Transcript
 
@@ -56,7 +59,7 @@ class Connection:
         self,
         host: str,
         user: str,
-        reach: Callable[[], paramiko.Transport],
+        reach: Callable[[], Transport],
         transcript: Transcript,
     ) -> None:
         self.host = host
@@ -65,7 +68,7 @@ class Connection:
         self._transcript = transcript
 
     @property
-    def transport(self) -> paramiko.Transport:
+    def transport(self) -> Transport:
         """The open transport.
 
         Raises:
@@ -85,7 +88,7 @@ class Connection:
         """Run a command and return what came of it.
 
         Args:
-            argv: The command, quoted for the remote shell here and nowhere else.
+            argv: The command; every argument reaches it as it is, whatever the login shell.
             stdin: Its standard input.
             sudo: Whether root runs it: through ``sudo -n``, or directly where root is logged in.
             timeout_s: Longest time in seconds, all included.
@@ -94,43 +97,68 @@ class Connection:
         Raises:
             CommandFailed: It ended with another status than 0, and ``check`` is set.
             CommandTimeout: It did not end in time.
-            Refused: sudo does not let this user act as root.
-            Unreachable: The connection was lost.
+            Lost: The connection ended before the command did.
+            Refused: The login shell or sudo does not let this user act; nothing was run.
+            Unreachable: The host cannot be reached; nothing was run.
         """
         if isinstance(argv, str):
             raise TypeError("a command is a list of arguments, not a string")
         deadline, started, clock = Deadline(timeout_s), datetime.now(UTC), time.monotonic()
-        channel = self.session(deadline.left_s)
-        try:
-            spoken = converse(channel, self.command_line(argv, sudo=sudo), stdin, deadline)
-        finally:
-            channel.close()
+        fence, sudo_needed = _fence(), sudo and self.user != "root"
+        line = command_line(fence, sudo=sudo_needed)
+        spoken = self._converse(line, running(argv, stdin, fence), deadline)
+        stdout, stderr = after(fence, spoken.stdout), after(fence, spoken.stderr)
         result = Result(
             host=self.host,
             argv=tuple(argv),
             sudo=sudo,
             status=spoken.status,
-            stdout=spoken.stdout,
-            stderr=spoken.stderr,
+            stdout=_text(spoken.stdout if stdout is None else stdout),
+            stderr=_text(spoken.stderr if stderr is None else stderr),
             started=started,
             duration_ms=round((time.monotonic() - clock) * 1000),
         )
         self._transcript.add(result)
-        self._judge(result, spoken, deadline)
+        self._judge_ending(result, spoken, deadline)
+        if stdout is None:
+            raise self._not_begun(result.stderr, result.stdout, spoken.status, sudo=sudo_needed)
         if check and result.status != 0:
             raise CommandFailed(result)
         return result
 
-    def command_line(self, argv: Sequence[str], *, sudo: bool) -> str:
-        """Return a command as the remote shell is given it.
+    def become(self, argv: Sequence[str], *, sudo: bool = False) -> Channel:
+        """Start a command that is then spoken with; the caller closes the channel.
 
         Args:
-            argv: The command.
+            argv: The command. It reads what is sent into the channel; what the login shell says
+                on its own account is not among what is received.
             sudo: Whether root runs it.
-        """
-        return shlex.join(["sudo", "-n", "--", *argv] if sudo and self.user != "root" else argv)
 
-    def session(self, timeout_s: float = SESSION_TIMEOUT_S) -> paramiko.Channel:
+        Raises:
+            Refused: The login shell or sudo does not let this user act.
+            Unreachable: The connection was lost.
+        """
+        fence, sudo_needed = _fence(), sudo and self.user != "root"
+        channel = self.session()
+        channel.settimeout(SESSION_TIMEOUT_S)
+        try:
+            channel.exec_command(command_line(fence, sudo=sudo_needed))
+            channel.sendall(becoming(argv, fence))
+            # The shell reads ahead: only what is sent from here on is for the command.
+            begun, stdout = until_fence(channel.recv, fence)
+            stderr = until_fence(channel.recv_stderr, fence)[1] if begun else b""
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            begun, stdout, stderr = False, b"", f"{error}".encode()
+        if begun:
+            return channel
+        ended = channel.status_event.wait(SESSION_TIMEOUT_S) and channel.ended
+        stderr += all_errors(channel) if ended else b""
+        channel.close()
+        if not ended:
+            raise no_session(self.host, EOFError(_text(stderr).strip()))
+        raise self._not_begun(_text(stderr), _text(stdout), channel.exit_status, sudo=sudo_needed)
+
+    def session(self, timeout_s: float = SESSION_TIMEOUT_S) -> Channel:
         """Return a new session channel; the caller closes it.
 
         Args:
@@ -145,22 +173,35 @@ class Connection:
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise no_session(self.host, error) from error
 
-    def _judge(self, result: Result, spoken: Spoken, deadline: Deadline) -> None:
+    def _converse(
+        self, line: str, script: bytes, deadline: Deadline, *, terminal: bool = False
+    ) -> Spoken:
+        channel = self.session(deadline.left_s)
+        try:
+            if terminal:
+                channel.get_pty()
+            return converse(channel, line, script, deadline)
+        finally:
+            channel.close()
+
+    def _judge_ending(self, result: Result, spoken: Spoken, deadline: Deadline) -> None:
         if not spoken.ended and deadline.passed:
             raise CommandTimeout(result, deadline.seconds)
         if not spoken.ended:
-            raise Unreachable(
-                f"the connection was lost while `{result.command}` ran{last_words(result)}",
+            raise Lost(
+                f"the connection was lost while `{result.command}` ran; whether it took effect is "
+                "not known",
                 host=self.host,
                 todo="run it again once the host answers: what was done is found, not repeated",
             )
-        reason = refusal(result.stderr) if result.sudo and result.status > 0 else ""
-        if reason:
-            raise Refused(
-                f"sudo does not let {self.user} run `{shlex.join(result.argv)}`: {reason}",
-                host=self.host,
-                todo=how_to_allow(self.user, self.host),
-            )
+
+    def _not_begun(self, stderr: str, stdout: str, status: int, *, sudo: bool) -> Refused:
+        def attempt(line: str, terminal: bool) -> int:
+            deadline = Deadline(SESSION_TIMEOUT_S)
+            return self._converse(line, b"", deadline, terminal=terminal).status
+
+        said = last_words(stderr) or last_words(stdout)
+        return not_begun(self.host, self.user, said, status, attempt if sudo else None)
 
 
 class Fleet:
@@ -281,6 +322,14 @@ class Fleet:
     def close(self) -> None:
         """Close every connection, the jump hosts' last."""
         self.pool.close()
+
+
+def _fence() -> str:
+    return secrets.token_hex(16)
+
+
+def _text(said: bytes | bytearray) -> str:
+    return said.decode("utf-8", errors="replace")
 
 
 def _together(errors: Sequence[BaseException]) -> BaseException:

@@ -4,6 +4,7 @@
     ├── BadInput                 2  the site, an option or a file is wrong
     ├── Refused                  3  the site or its state does not allow it; nothing was changed
     │   └── Unreachable          3  a host does not answer, or is not the one it should be
+    ├── Lost                     1  the connection ended while something ran: done or not
     ├── ChangeFailed             1  a change was tried and did not succeed
     └── CheckFailed              1  a check of the running system did not hold
 
@@ -57,7 +58,11 @@ class Refused(RunbookError):
 
 
 class Unreachable(Refused):
-    """A host does not answer, or is not the host it should be."""
+    """A host does not answer, or is not the host it should be; nothing was asked of it yet."""
+
+
+class Lost(RunbookError):
+    """The connection ended while something ran; whether it took effect is not known."""
 
 
 class ChangeFailed(RunbookError):

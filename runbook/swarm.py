@@ -6,7 +6,7 @@
     └── EngineTimeout 1 the engine did not answer in time
 
 A Swarm without quorum, or a node that is no manager, raises ``Refused``; an engine that does not
-run raises ``Unreachable``.
+run raises ``Unreachable``, and a connection that ends during a request ``Lost``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from docker import errors
 from docker.utils.socket import SocketError
 
 from runbook.connection import Connection
-from runbook.errors import Refused, RunbookError, Unreachable
+from runbook.errors import Lost, Refused, RunbookError
 from runbook.ssh.engine_socket import EngineAdapter, SocketDenied
 
 TIMEOUT_S = 60
@@ -166,8 +166,9 @@ def translated(host: str, step: str | None = None) -> Iterator[None]:
 
     Raises:
         EngineError: The engine answered with an error, or did not answer in time.
+        Lost: The connection ended during a request.
         Refused: The state of the Swarm or of the engine does not allow this.
-        Unreachable: The engine does not run, or the connection was lost.
+        Unreachable: The engine does not run, or the host cannot be reached.
 
     """
     try:
@@ -200,8 +201,9 @@ def _unanswered(error: Exception, host: str, step: str | None) -> RunbookError:
     waited = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
     if any(isinstance(one, waited) for one in (error, *error.args)):
         return EngineTimeout("the Docker Engine did not answer in time", host=host, step=step)
-    return Unreachable(
-        f"the connection to the Docker Engine was lost ({error})",
+    return Lost(
+        f"the connection to the Docker Engine was lost ({error}); whether the request took effect "
+        "is not known",
         host=host,
         step=step,
         todo=f"see `systemctl status docker` on {host}, and run it again",

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import paramiko
+from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_FAILURE
+
+from runbook.ssh.command import NO_STATUS
 
 
 class Channel(paramiko.Channel):
     """A channel whose CLOSE waits for what is being sent, and is sent by the last sender."""
 
+    closed_by_host = False  # in order, with or without an exit status
     _senders = 0
     _last: tuple[paramiko.Message | None, ...] = ()
 
@@ -39,6 +43,19 @@ class Channel(paramiko.Channel):
         """Return what came on standard error, likewise."""
         with self._before_close():
             return super().recv_stderr(nbytes)
+
+    def _handle_close(self, m: paramiko.Message) -> None:
+        self.closed_by_host = True
+        super()._handle_close(m)  # type: ignore[misc]
+
+    def _request_failed(self, m: paramiko.Message) -> None:
+        self.closed_by_host = True  # sshd did not start the command
+        super()._request_failed(m)  # type: ignore[misc]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the command has ended, and not the connection alone."""
+        return self.closed_by_host or self.exit_status != NO_STATUS
 
     def _send(self, s: bytes, m: paramiko.Message) -> int:
         with self._before_close():
@@ -71,8 +88,22 @@ class Channel(paramiko.Channel):
 class Transport(paramiko.Transport):
     """A transport whose channels are of that kind, also those to hosts behind a jump host."""
 
-    def open_channel(self, *arguments: Any, **options: Any) -> paramiko.Channel:
+    # paramiko's own table names the functions of its own kind.
+    _channel_handler_table: ClassVar = {
+        **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
+        MSG_CHANNEL_CLOSE: lambda channel, message: channel._handle_close(message),
+        MSG_CHANNEL_FAILURE: lambda channel, message: channel._request_failed(message),
+    }
+
+    def open_channel(self, *arguments: Any, **options: Any) -> Channel:
         """Open a channel, as paramiko does, which makes its own kind and asks for no other."""
         channel = super().open_channel(*arguments, **options)
         channel.__class__ = Channel  # nothing is sent on it yet
+        assert isinstance(channel, Channel)
+        return channel
+
+    def open_session(self, *arguments: Any, **options: Any) -> Channel:
+        """Open a channel for a command."""
+        channel = super().open_session(*arguments, **options)
+        assert isinstance(channel, Channel)
         return channel

@@ -14,6 +14,7 @@ from runbook.errors import RunbookError
 
 NO_STATUS = -1  # no exit status: ended by a signal, or not ended
 SHOWN_LINES = 5
+SHOWN_CHARACTERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,13 @@ class Result:
 
     @property
     def command(self) -> str:
-        """The command as a person would type it."""
-        return ("sudo " if self.sudo else "") + shlex.join(self.argv)
+        """The command as an operator recognises it; a script by its name, ``$0``, alone."""
+        argv = self.argv
+        if argv[:2] == ("sh", "-c"):
+            argv = argv[3:] or ("sh", "-c", argv[2].strip().replace("\n", "; "))
+        text = ("sudo " if self.sudo else "") + shlex.join(argv)
+        shown = text.partition("\n")[0][:SHOWN_CHARACTERS]
+        return text if shown == text else f"{shown}…"
 
 
 class CommandFailed(RunbookError):
@@ -57,9 +63,10 @@ class CommandFailed(RunbookError):
 
     def __init__(self, result: Result) -> None:
         how = "was ended by a signal" if result.status == NO_STATUS else f"gave {result.status}"
+        said = last_words(result.stderr) or last_words(result.stdout)
+        what = f"`{result.command}` {how}"
         super().__init__(
-            f"`{result.command}` {how}{last_words(result)}",
-            host=result.host,
+            f"{said} ({what})" if said else f"{what}, and said nothing", host=result.host
         )
         self.result = result
 
@@ -74,8 +81,10 @@ class CommandTimeout(RunbookError):
     """
 
     def __init__(self, result: Result, timeout_s: float) -> None:
+        said = last_words(result.stderr) or last_words(result.stdout)
         super().__init__(
-            f"`{result.command}` did not end within {timeout_s:g} s{last_words(result)}",
+            f"`{result.command}` did not end within {timeout_s:g} s"
+            + (f": {said}" if said else ", and said nothing"),
             host=result.host,
             todo=f"see on {result.host} whether it is still running, and what it waits for",
         )
@@ -83,12 +92,11 @@ class CommandTimeout(RunbookError):
         self.timeout_s = timeout_s
 
 
-def last_words(result: Result) -> str:
-    """Return the end of what a command said, as it follows a statement about it.
+def last_words(text: str) -> str:
+    """Return the last lines of what a command said; empty where it said nothing.
 
     Args:
-        result: The command and what came of it.
+        text: What it said.
 
     """
-    lines = (result.stderr.strip() or result.stdout.strip()).splitlines()[-SHOWN_LINES:]
-    return ": " + "\n    ".join(lines) if lines else ", and said nothing"
+    return "\n    ".join(text.strip().splitlines()[-SHOWN_LINES:])

@@ -12,16 +12,14 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import paramiko
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
 from runbook.connection import Connection
-from runbook.errors import Refused, RunbookError, Unreachable
-from runbook.ssh.errors import no_session
-from runbook.ssh.sudo import how_to_allow, refusal
+from runbook.errors import Lost, Refused, RunbookError, Unreachable
+from runbook.ssh.session import all_errors
 
 DIAL = ("docker", "system", "dial-stdio")
 POOL_SIZE = 4  # kept open; sshd's MaxSessions of 10 is shared with commands
@@ -41,7 +39,7 @@ class ChannelSocket:
         timeout_s: Longest wait for data in seconds; nothing waits longer, not even a stream.
 
     Raises:
-        Refused: The host opens no further session.
+        Refused: The host opens no further session, or does not let the user act.
         Unreachable: The connection was lost.
 
     """
@@ -53,12 +51,8 @@ class ChannelSocket:
         self._shut = False
         self._closed = False
         self._files = 0
-        self._channel = connection.session()
+        self._channel = connection.become(DIAL, sudo=sudo)
         self._channel.settimeout(timeout_s)
-        try:
-            self._channel.exec_command(connection.command_line(DIAL, sudo=sudo))
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise no_session(connection.host, error) from error
 
     @property
     def usable(self) -> bool:
@@ -104,23 +98,23 @@ class ChannelSocket:
         Raises:
             TimeoutError: Nothing came in time.
             Refused: The engine is not to be had by this user, or not at all.
-            Unreachable: The engine does not run, or the connection was lost.
+            Unreachable: The engine does not run.
+            Lost: The connection ended.
 
         """
         data = self._channel.recv(size)
         if data:
             self._heard = True
         elif not self._shut and not self._channel.eof_received:
-            raise Unreachable("the connection was lost", host=self._connection.host)
+            raise Lost(
+                "the connection was lost during a request to the Docker Engine; whether it took "
+                "effect is not known",
+                host=self._connection.host,
+                todo="run it again once the host answers",
+            )
         elif not self._shut and not self._heard:
-            raise no_engine(self._connection.user, self._connection.host, self._said())
+            raise no_engine(self._connection.user, self._connection.host, all_errors(self._channel))
         return data
-
-    def _said(self) -> str:
-        said = bytearray()
-        while piece := self._channel.recv_stderr(CHUNK_BYTES):
-            said += piece
-        return said.decode("utf-8", errors="replace").strip()
 
     def fileno(self) -> int:
         """Return a descriptor to poll for data."""
@@ -264,18 +258,16 @@ class EngineAdapter(HTTPAdapter):
         self._pool.close()
 
 
-def no_engine(user: str, host: str, said: str) -> RunbookError:
+def no_engine(user: str, host: str, errors: bytes) -> RunbookError:
     """Return the error about an engine that did not answer at all.
 
     Args:
         user: The user that is logged in.
         host: The host.
-        said: What ``docker system dial-stdio`` wrote to its standard error.
+        errors: What ``docker system dial-stdio`` wrote to its standard error.
 
     """
-    if reason := refusal(said):
-        message = f"sudo does not let {user} open the Docker Engine's socket: {reason}"
-        return Refused(message, host=host, todo=how_to_allow(user, host))
+    said = errors.decode("utf-8", errors="replace").strip()
     if "permission denied" in said:
         return SocketDenied(
             f"{user} may not open the Docker Engine's socket: {said}",

@@ -8,6 +8,7 @@ import time
 import paramiko
 
 from runbook.errors import Unreachable
+from runbook.ssh.channel import Transport
 from runbook.ssh.config import Endpoint
 from runbook.ssh.keepalive import Watchdog
 from runbook.ssh.transport import Opener
@@ -18,7 +19,7 @@ class Slot:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.transport: paramiko.Transport | None = None
+        self.transport: Transport | None = None
         self.failure: Unreachable | None = None
         self.failed_at = 0.0
 
@@ -37,7 +38,7 @@ class Pool:
         self._slots: dict[tuple[str, ...], Slot] = {}
         self._watchdog = Watchdog()
 
-    def transport(self, endpoint: Endpoint) -> paramiko.Transport:
+    def transport(self, endpoint: Endpoint) -> Transport:
         """Return the transport to a host, opened where it is not yet, or no longer.
 
         Args:
@@ -62,7 +63,7 @@ class Pool:
                 raise
             return slot.transport
 
-    def open(self, endpoint: Endpoint) -> paramiko.Transport:
+    def open(self, endpoint: Endpoint) -> Transport:
         """Return a new transport to a host, which the caller closes.
 
         Args:
@@ -76,7 +77,7 @@ class Pool:
         self._watchdog.watch(transport)
         return transport
 
-    def jump(self, endpoint: Endpoint) -> paramiko.Transport | None:
+    def jump(self, endpoint: Endpoint) -> Transport | None:
         """Return the transport to the jump host of a host; ``None`` where it is reached directly.
 
         Args:
@@ -98,7 +99,7 @@ class Pool:
                 slot.transport.close()
 
 
-def _alive(transport: paramiko.Transport) -> bool:
+def _alive(transport: Transport) -> bool:
     # A transport notices a little later than its socket that the jump host is gone.
     reached = transport.sock
     return transport.is_active() and not (isinstance(reached, paramiko.Channel) and reached.closed)

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import paramiko
 
-from runbook.ssh.command import NO_STATUS
+from runbook.ssh.channel import Channel
 from runbook.ssh.errors import Deadline
 
 CHUNK_BYTES = 1 << 16
-# English and UTF-8, so that what programs print can be read; Debian's sshd accepts LANG and LC_*.
-ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +27,8 @@ class Spoken:
     """
 
     status: int
-    stdout: str
-    stderr: str
+    stdout: bytes
+    stderr: bytes
     ended: bool
 
 
@@ -49,19 +47,19 @@ class News(threading.Event):
         super().clear()
 
 
-def converse(channel: paramiko.Channel, command: str, stdin: str, deadline: Deadline) -> Spoken:
+def converse(channel: Channel, command: str, stdin: bytes, deadline: Deadline) -> Spoken:
     """Run a command and return all it says.
 
     Both outputs are drained while the input is fed, so that neither side can block the other.
 
     Args:
         channel: A fresh session channel; the caller closes it.
-        command: The command line for the remote user's shell.
+        command: The command line for the login shell.
         stdin: Its standard input, which then ends.
         deadline: When to give up waiting. The remote command is not killed.
 
     """
-    feeder = threading.Thread(target=_feed, args=(channel, command, stdin.encode()), daemon=True)
+    feeder = threading.Thread(target=_feed, args=(channel, command, stdin), daemon=True)
     feeder.start()
     stdout, stderr = bytearray(), bytearray()
     news = News()
@@ -80,21 +78,28 @@ def converse(channel: paramiko.Channel, command: str, stdin: str, deadline: Dead
     closed = over and channel.status_event.wait(deadline.left_s)
     return Spoken(
         status=channel.exit_status,
-        stdout=stdout.decode("utf-8", errors="replace"),
-        stderr=stderr.decode("utf-8", errors="replace"),
-        ended=closed and (channel.exit_status != NO_STATUS or _closed_by_host(channel)),
+        stdout=bytes(stdout),
+        stderr=bytes(stderr),
+        ended=closed and channel.ended,
     )
 
 
-def _closed_by_host(channel: paramiko.Channel) -> bool:
-    """Whether the host closed the channel in order, and not a lost connection."""
-    return bool(channel.eof_received) and channel.get_transport().is_active()
-
-
-def _feed(channel: paramiko.Channel, command: str, stdin: bytes) -> None:
+def _feed(channel: Channel, command: str, stdin: bytes) -> None:
     # A command that does not read its input, or a lost connection: the drain sees either one.
     with suppress(paramiko.SSHException, OSError, EOFError):
-        channel.update_environment(ENVIRONMENT)
         channel.exec_command(command)
         channel.sendall(stdin)
         channel.shutdown_write()
+
+
+def all_errors(channel: Channel) -> bytes:
+    """Return what is left of a command's standard error, once it has ended.
+
+    Args:
+        channel: The channel it ran in.
+
+    """
+    said = bytearray()
+    while piece := channel.recv_stderr(CHUNK_BYTES):
+        said += piece
+    return bytes(said)

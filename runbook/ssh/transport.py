@@ -67,7 +67,7 @@ class Opener:
     trust: str
     identities: Identities
 
-    def open(self, endpoint: Endpoint, jump: paramiko.Transport | None) -> paramiko.Transport:
+    def open(self, endpoint: Endpoint, jump: Transport | None) -> Transport:
         """Return a transport that is logged in to a host whose key is known.
 
         Args:
@@ -90,7 +90,7 @@ class Opener:
             raise
         return transport
 
-    def host_key(self, endpoint: Endpoint, jump: paramiko.Transport | None) -> paramiko.PKey:
+    def host_key(self, endpoint: Endpoint, jump: Transport | None) -> paramiko.PKey:
         """Return the key a host offers, without logging in or trusting it.
 
         Args:
@@ -108,8 +108,8 @@ class Opener:
             _give_up(transport)
 
     def _exchange_keys(
-        self, endpoint: Endpoint, jump: paramiko.Transport | None
-    ) -> tuple[Deadline, paramiko.Transport]:
+        self, endpoint: Endpoint, jump: Transport | None
+    ) -> tuple[Deadline, Transport]:
         limits = (self.connect_timeout_s, endpoint.connect_timeout_s)
         deadline = Deadline(min(limit for limit in limits if limit))
         known = known_hosts(endpoint)
@@ -133,9 +133,7 @@ class Opener:
         if verdict != "yes":
             raise wrong_host_key(endpoint, verdict, offered, known, self.trust)
 
-    def _log_in(
-        self, endpoint: Endpoint, transport: paramiko.Transport, deadline: Deadline
-    ) -> None:
+    def _log_in(self, endpoint: Endpoint, transport: Transport, deadline: Deadline) -> None:
         with self.identities.offered(endpoint) as (offers, troubles):
             tried = []
             for offer in offers:
@@ -181,7 +179,7 @@ def _first_to_answer(found: Sequence[tuple[object, ...]], deadline: Deadline) ->
     raise failure
 
 
-def _through(endpoint: Endpoint, jump: paramiko.Transport, deadline: Deadline) -> paramiko.Channel:
+def _through(endpoint: Endpoint, jump: Transport, deadline: Deadline) -> paramiko.Channel:
     there, here = (endpoint.address, endpoint.port), ("127.0.0.1", 0)
     try:
         return jump.open_channel("direct-tcpip", there, here, timeout=deadline.left_s)
@@ -196,7 +194,7 @@ def _preferred(known: tuple[str, ...], possible: Sequence[str]) -> tuple[str, ..
     return tuple(dict.fromkeys([name for name in wanted if name in possible] + [*possible]))
 
 
-def _accepted(endpoint: Endpoint, transport: paramiko.Transport, offer: Offer) -> bool:
+def _accepted(endpoint: Endpoint, transport: Transport, offer: Offer) -> bool:
     try:
         more = transport.auth_publickey(endpoint.user, offer.key)
     except paramiko.BadAuthenticationType as error:
@@ -208,7 +206,7 @@ def _accepted(endpoint: Endpoint, transport: paramiko.Transport, offer: Offer) -
     return True
 
 
-def _give_up(transport: paramiko.Transport) -> None:
+def _give_up(transport: Transport) -> None:
     transport.packetizer.complete_handshake()  # stops its timer, which outlives a failed start
     transport.close()
     transport.sock.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,11 +18,11 @@ from servers import LOOPBACK, Client, Sshd, free_port, generate_key
 
 from runbook import connection as module
 from runbook.connection import Connection, Fleet, Transcript
-from runbook.errors import Refused, RunbookError, Unreachable
+from runbook.errors import Lost, Refused, RunbookError, Unreachable
 from runbook.ssh import keepalive
 from runbook.ssh.command import CommandFailed, CommandTimeout
 from runbook.ssh.errors import MEANING
-from runbook.ssh.sudo import refusal
+from runbook.ssh.script import running
 
 MEGABYTES = 5_000_000  # more than the 2 MiB window of a channel
 
@@ -170,64 +171,185 @@ class TestRun:
             fleet["gateway"].run(["true"])
 
 
+SHELLS = {
+    "talks": "echo Welcome; echo motd >&2; eval {}",
+    "talks without an end of line": "printf '%s' 'fortune: 42'; eval {}",
+    "fails as it goes": "set -e; false || true; unset LANG; eval {}",
+    "reads a line": 'read answer; [ -z "$answer" ] || exit 3; eval {}',
+    "splits words": "$SSH_ORIGINAL_COMMAND",
+    "goes elsewhere": "cd /; umask 077; eval {}",
+    "speaks Spanish": "export LANGUAGE=es_ES:es LC_ALL=es_ES.UTF-8; eval {}",
+    **{name: f"{name} -c {{}}" for name in ("dash", "bash", "tcsh", "csh", "fish", "zsh", "ksh")},
+}
+BYTES = "".join(map(chr, range(1, 0x180)))  # among them those that dash keeps for itself
+
+
+class TestLoginShell:
+    """Whatever shell the user logs in to, and whatever it does first."""
+
+    @pytest.fixture(params=SHELLS)
+    def shell(
+        self, request: pytest.FixtureRequest, client: Client, start_sshd: Callable[..., Sshd]
+    ) -> Iterator[Connection]:
+        """A connection to a host with such a shell."""
+        command = SHELLS[request.param]
+        if not shutil.which(command.split()[0]) and command.startswith(request.param):
+            pytest.skip(f"there is no {request.param} here")
+        quoted = command.format('"$SSH_ORIGINAL_COMMAND"')
+        server = start_sshd(f"ForceCommand {quoted}")
+        client.known_hosts.write_text(server.known_as())
+        with only_host(client, server.port) as fleet:
+            yield fleet["gateway"]
+
+    def test_command(self, shell: Connection) -> None:
+        """Arguments and input arrive as they are; only the command's own output comes back."""
+        asked = ["sh", "-c", 'cat; printf "%s|" "$@"; pwd; echo "<$LANGUAGE>" >&2', "x"]
+        arguments = ["$HOME", "it's", "!!", "a\nb\\", "", BYTES]
+        for stdin in ("", "one\ntwo", BYTES):
+            result = shell.run([*asked, *arguments], stdin=stdin)
+            home = shell.run(["sh", "-c", 'echo "$HOME"']).stdout
+
+            assert result.stdout == stdin + "|".join(arguments) + f"|{home}"
+            assert result.stderr == "<>\n"
+
+    def test_spoken_with(self, shell: Connection) -> None:
+        """A command that is spoken with hears and says nothing but its own."""
+        channel = shell.become(["sh", "-c", "cat; echo end >&2"])
+        said = BYTES.encode() * 1000
+        channel.sendall(said)
+        channel.shutdown_write()
+        heard = b""
+        while piece := channel.recv(100_000):
+            heard += piece
+
+        assert (heard, channel.recv_stderr(100)) == (said, b"end\n")
+        channel.close()
+
+    @pytest.mark.parametrize(
+        ("forced", "cause"),
+        [
+            ("echo This account is not available.; exit 1", "This account is not available."),
+            ("echo Hasta luego; exit 0", "Hasta luego"),
+            ("exec sh", "begin another shell"),
+            ("cat > /dev/null", "nothing was said"),
+        ],
+    )
+    @pytest.mark.parametrize("how", ["run", "become"])
+    def test_no_shell(
+        self, client: Client, start_sshd: Callable[..., Sshd], forced: str, cause: str, how: str
+    ) -> None:
+        """A login shell that runs nothing is refused with what it said, and nothing was run."""
+        if how == "become" and forced.startswith("cat"):
+            pytest.skip("waits for an input that has no end")
+        server, touched = start_sshd(f"ForceCommand {forced}"), client.folder / "touched"
+        client.known_hosts.write_text(server.known_as())
+        with only_host(client, server.port) as fleet, pytest.raises(Refused) as caught:
+            getattr(fleet["gateway"], how)(["touch", str(touched)])
+
+        assert cause in caught.value.message
+        assert "login shell" in caught.value.message
+        assert "ssh gateway sh -s" in caught.value.todo
+        assert not touched.exists()
+
+    def test_cut_script(self, client: Client, sshd: Sshd) -> None:
+        """Of a script that does not arrive whole, nothing is run."""
+        touched = client.folder / "touched"
+        for stdin in ("", "input"):
+            whole = running(["sh", "-c", f"cat; touch {touched}"], stdin, "f0").decode()
+            for end in range(len(whole.rstrip("}\n"))):
+                part = whole[:end].encode()
+                subprocess.run(["sh", "-s", "f0"], input=part, capture_output=True, check=False)
+        assert not touched.exists()
+
+
 class TestSudo:
     """Acting as root."""
 
-    def test_asked_for(self, gateway: Connection) -> None:
-        """Another user goes through sudo, which must not ask."""
-        user = Connection("docker01", "gerard", lambda: gateway.transport, Transcript(None))
-
-        assert user.command_line(["cat", "a b"], sudo=True) == "sudo -n -- cat 'a b'"
-        assert user.command_line(["cat", "a b"], sudo=False) == "cat 'a b'"
-
-    def test_root_needs_none(self, gateway: Connection) -> None:
-        """Root runs commands directly, so that a host without sudo will do."""
-        root = Connection("docker01", "root", lambda: gateway.transport, Transcript(None))
-
-        assert root.command_line(["id"], sudo=True) == "id"
-
-    @pytest.mark.parametrize(
-        "stderr",
-        [
-            "sudo: a password is required\n",
-            "sudo: unable to resolve host docker01: Name or service not known\n"
-            "sudo: a password is required\n",
-            "sudo: a terminal is required to read the password; either use the -S option to read "
-            "from standard input or configure an askpass helper\nsudo: a password is required\n",
-            "sudo: sorry, you must have a tty to run sudo\n",
-            "gerard is not in the sudoers file.\n",
-            "gerard is not in the sudoers file.  This incident will be reported.\n",
-            "Sorry, user gerard is not allowed to execute '/bin/cat' as root on docker01.\n",
-            "Sorry, user gerard may not run sudo on docker01.\n",
-            "bash: line 1: sudo: command not found\n",
-            "sh: 1: sudo: not found\n",
-        ],
-    )
-    def test_refusal(self, stderr: str) -> None:
-        """Whichever way sudo refuses, it is recognized."""
-        assert refusal(stderr) in stderr.splitlines()
-
-    @pytest.mark.parametrize(
-        "stderr",
-        ["", "cat: /etc/shadow: Permission denied\n", "E: Unable to locate package sudo\n"],
-    )
-    def test_other_failures(self, stderr: str) -> None:
-        """What the command itself says is no refusal."""
-        assert refusal(stderr) == ""
-
-    def test_refused(
+    @pytest.fixture
+    def host(
         self, client: Client, start_sshd: Callable[..., Sshd], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A refused sudo names user, host and the rule to add, also where status is not checked."""
-        server = start_sshd(environment="PATH=/nowhere")
+    ) -> Iterator[Callable[[str], Connection]]:
+        """A host whose sudo is this shell script; a user other than root is logged in."""
+        programs = client.folder / "bin"
+        programs.mkdir()
+        server = start_sshd(environment=f"PATH={programs}:{os.environ['PATH']}")
         client.known_hosts.write_text(server.known_as())
         with only_host(client, server.port) as fleet:
-            connection = fleet["gateway"]
-            monkeypatch.setattr(connection, "user", "gerard")
-            with pytest.raises(Refused) as caught:
-                connection.run(["id"], sudo=True, check=False)
 
-        for part in ("gateway: ", "gerard", "sudo: ", "gerard ALL=(ALL:ALL) NOPASSWD: ALL"):
+            def host(script: str) -> Connection:
+                (programs / "sudo").write_text(f"#!/bin/sh\n{script}\n")
+                (programs / "sudo").chmod(0o755)
+                monkeypatch.setattr(fleet["gateway"], "user", "gerard")
+                return fleet["gateway"]
+
+            yield host
+
+    def test_asked_for(self, host: Callable[[str], Connection]) -> None:
+        """Another user goes through sudo, which must not ask."""
+        connection = host('echo "asked: $*" >&2; [ "$1 $2" = "-n --" ] || exit 1; shift 2; "$@"')
+
+        assert connection.run(["echo", "a b"], sudo=True).stdout == "a b\n"
+        assert connection.run(["echo", "a b"], sudo=True).stderr == ""
+        assert connection.run(["printenv", "LC_ALL"], sudo=True).stdout == "C.UTF-8\n"
+
+    def test_root_needs_none(
+        self, host: Callable[[str], Connection], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Root runs commands directly, so that a host without sudo will do."""
+        connection = host("exit 1")
+        monkeypatch.setattr(connection, "user", "root")
+
+        assert connection.run(["echo", "here"], sudo=True).stdout == "here\n"
+
+    @pytest.mark.parametrize("how", ["run", "become"])
+    @pytest.mark.parametrize(
+        ("script", "cause", "todo"),
+        [
+            ("echo 'sudo: a password is required' >&2; exit 1", "sudo: a password", "NOPASSWD"),
+            ("echo 'sudo: se requiere una contraseña' >&2; exit 1", "sudo: se requiere", "NOPASS"),
+            (
+                "echo 'sudo: interactive authentication is required' >&2; exit 1",
+                "sudo: interactive authentication",
+                "gerard ALL=(ALL:ALL) NOPASSWD: ALL",
+            ),
+            ("echo 'sudo: cuenta caducada' >&2; exit 1", "sudo: cuenta caducada", "NOPASSWD"),
+            ("exit 1", "sudo gave 1 and said nothing", "NOPASSWD"),
+            (
+                "[ -t 0 ] || { echo 'sudo: necesita un tty' >&2; exit 1; }",
+                "sudo: necesita un tty",
+                "Defaults:gerard !requiretty",
+            ),
+        ],
+    )
+    def test_refused(
+        self, host: Callable[[str], Connection], script: str, cause: str, todo: str, how: str
+    ) -> None:
+        """Whatever language sudo refuses in, the cause comes first, and the hint fits."""
+        connection = host(f"case $* in -V) exit 0 ;; esac\n{script}")
+        with pytest.raises(Refused) as caught:
+            getattr(connection, how)(["id"], sudo=True)
+
+        assert str(caught.value).startswith(f"gateway: {cause}")
+        assert "gerard" in caught.value.message
+        assert todo in caught.value.todo
+        assert ("NOPASSWD" in caught.value.todo) == ("requiretty" not in caught.value.todo)
+
+    def test_none_there(
+        self, client: Client, start_sshd: Callable[..., Sshd], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without a sudo, that is what has to be done, also where status is not checked."""
+        programs = client.folder / "only"
+        programs.mkdir()
+        for program in ("sh", "id", "true"):
+            (programs / program).symlink_to(str(shutil.which(program)))
+        server = start_sshd(environment=f"PATH={programs}")
+        client.known_hosts.write_text(server.known_as())
+        with only_host(client, server.port) as fleet:
+            monkeypatch.setattr(fleet["gateway"], "user", "gerard")
+            with pytest.raises(Refused) as caught:
+                fleet["gateway"].run(["id"], sudo=True, check=False)
+
+        for part in ("gateway: ", "sudo: ", "not found", "install sudo there"):
             assert part in str(caught.value)
 
 
@@ -236,8 +358,13 @@ class TestLost:
 
     def test_while_running(self, gateway: Connection) -> None:
         """A connection that ends during a command is no end of the command."""
-        with pytest.raises(Unreachable, match=r"gateway: the connection was lost while `sh -c .*`"):
+        with pytest.raises(
+            Lost, match=r"gateway: the connection was lost while `sh -c .*`"
+        ) as lost:
             gateway.run(["sh", "-c", "kill -9 $PPID; exec sleep 30"])
+
+        assert not isinstance(lost.value, Refused)
+        assert (lost.value.exit_code, "not known" in lost.value.message) == (1, True)
 
     def test_opened_again(self, fleet: Fleet) -> None:
         """A lost connection is opened again on the next use, for whoever holds it."""

@@ -18,7 +18,7 @@ from servers import Client, Sshd
 
 from runbook import swarm
 from runbook.connection import Connection, Fleet, Transcript
-from runbook.errors import BadInput, Refused, RunbookError, Unreachable
+from runbook.errors import BadInput, Lost, Refused, RunbookError, Unreachable
 from runbook.swarm import (
     DOCKER_ERRORS,
     Absent,
@@ -117,7 +117,7 @@ class TestEngine:
     def test_after_a_restart(self, connection: Connection, engine_host: EngineHost) -> None:
         """A client that outlives the engine's restart connects again."""
         client = engine(connection)
-        with pytest.raises(Unreachable), translated("docker01"):
+        with pytest.raises(Lost), translated("docker01"):
             client.containers.get("dies")
 
         assert client.info()["Name"] == "docker01"
@@ -165,7 +165,8 @@ class TestSocket:
 
     def test_no_docker(self, client: Client, start_sshd: Callable[..., Sshd]) -> None:
         """A host without docker."""
-        server = start_sshd(environment="PATH=/nowhere")
+        (client.folder / "sh").symlink_to("/bin/sh")
+        server = start_sshd(environment=f"PATH={client.folder}")
         client.known_hosts.write_text(server.known_as())
         site_file = client.site(f"Host docker01\n  Port {server.port}\n")
         with (
@@ -212,7 +213,7 @@ class TestStreams:
         next(events)
         timer = threading.Timer(0.2, connection.transport.close)
         timer.start()
-        with pytest.raises(Unreachable, match="connection was lost"), translated("docker01"):
+        with pytest.raises(Lost, match="connection was lost"), translated("docker01"):
             list(events)
         timer.join()
 
@@ -289,9 +290,9 @@ class TestTranslated:
     @pytest.mark.parametrize(
         ("error", "kind"),
         [
-            (requests.ConnectionError("gone"), Unreachable),
+            (requests.ConnectionError("gone"), Lost),
             (requests.ReadTimeout("slow"), EngineTimeout),
-            (urllib3.exceptions.ProtocolError("cut"), Unreachable),
+            (urllib3.exceptions.ProtocolError("cut"), Lost),
             (urllib3.exceptions.ReadTimeoutError(None, "/", "slow"), EngineTimeout),  # type: ignore[arg-type]
             (TimeoutError(), EngineTimeout),
         ],
