@@ -13,28 +13,51 @@ from functools import partial
 from runbook.changes import Change
 from runbook.errors import Refused
 from runbook.live import Live, decoded
+from runbook.ssh.command import CommandFailed
 
 BEGIN = "# BEGIN runbook: this block is kept by the runbook; changes in it are undone"
 END = "# END runbook"
 BACKUPS = "/var/backups/runbook"
 HOME_BACKUPS = ".local/state/runbook/backups"  # XDG Base Directory: state that outlives a session
 
+MOVED = 75  # exit status: the file is no longer what was read; EX_TEMPFAIL of sysexits(3)
+ABSENT = "absent"
+
 # Reads standard input into a file beside the target, has it checked, keeps the old one, moves.
-# Arguments: path, mode, owner or empty, backup folder, check command, for which $1 is the new file.
-# The rename is the only moment at which the target changes (rename(2) is atomic).
-_INSTALL = """set -eu
-path=$1 mode=$2 owner=$3 backups=$4 check=$5
+# Arguments: path, mode, owner or empty, backup or empty, check command, for which $1 is the new
+# file, and the SHA-256 of what the file must be after and before. The rename is the only moment at
+# which the target changes (rename(2) is atomic); whatever fails earlier leaves it as it was. The
+# file beside it begins with a dot, so that no program that reads a folder takes it for one of its
+# own; one that a killed script left is removed by the next. A copy of the old file carries over its
+# access list and labels. Other names of the same file (hard links) keep the old content.
+_INSTALL = """set -eu; umask 022
+path=$1 mode=$2 owner=$3 backup=$4 check=$5 after=$6 before=$7
 [ ! -L "$path" ] || path=$(readlink -f "$path")
-[ -d "$(dirname "$path")" ] || mkdir -p "$(dirname "$path")"
-new=$(mktemp "$path.runbook.XXXXXX"); trap 'rm -f "$new"' EXIT
-base64 -d > "$new"; chmod "$mode" "$new"; [ -z "$owner" ] || chown "$owner" "$new"
+folder=$(dirname "$path"); beside=$folder/.$(basename "$path").runbook
+stop() { status=$1; shift; echo "$*" >&2; exit "$status"; }
+digest() { sha256sum < "$1" | cut -c1-64; }
+unmoved() {
+  now=absent; [ ! -e "$path" ] || now=$(digest "$path")
+  [ "$now" = "$before" ] || stop 75 "$path is no longer what the plan was made from"
+}
+[ ! -e "$path" ] || [ -f "$path" ] || stop 66 "$path is not a regular file"
+unmoved
+[ -d "$folder" ] || mkdir -p "$folder"
+rm -f "$beside".*
+new=$(mktemp "$beside.XXXXXX")
+trap 'rm -f "$new"' EXIT; trap 'exit 129' HUP INT PIPE TERM
+[ ! -e "$path" ] || cp -a "$path" "$new"
+[ -z "$owner" ] || chown "$owner" "$new"
+chmod "$mode" "$new"
+base64 -d > "$new"
+[ "$(digest "$new")" = "$after" ] || stop 65 "$path did not arrive whole and is not replaced"
 if [ -n "$check" ]; then
-  said=$(sh -c "$check" check "$new" 2>&1) || { echo "its own check says: $said" >&2; exit 65; }
+  said=$(sh -c "$check" check "$new" 2>&1) || stop 65 "its own check says: $said"
 fi
-if [ -e "$path" ]; then
-  mkdir -p "$backups"; cp -p "$path" "$backups/$(basename "$path").$(date -u +%Y%m%dT%H%M%SZ)"
+if [ -n "$backup" ]; then
+  mkdir -p "$(dirname "$backup")"; cp -p "$path" "$backup.new"; mv -f "$backup.new" "$backup"
 fi
-sync "$new"; mv -f "$new" "$path"
+sync "$new"; unmoved; mv -f "$new" "$path"; sync "$folder"
 """
 
 
@@ -51,8 +74,14 @@ class FileFacts:
         """Return permissions, owner and SHA-256 of the content; ``None`` where nothing is there."""
         if self.content is None:
             return None
-        digest = hashlib.sha256(self.content.encode("utf-8", "surrogateescape")).hexdigest()
-        return f"{self.mode} {self.owner} sha256:{digest}"
+        return f"{self.mode} {self.owner} sha256:{self.digest}"
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of the content; ``absent`` where nothing is there."""
+        if self.content is None:
+            return ABSENT
+        return hashlib.sha256(_bytes(self.content)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,19 +185,25 @@ class File:
                 after=after,
                 undo=self._undo(facts),
                 stage=stage,
-                make=partial(_install, self, wanted),
+                make=partial(_install, self, facts, wanted),
             )
         ]
+
+    def backup(self, facts: FileFacts) -> str:
+        """Return where a file with this content is kept when it is replaced; empty where none is.
+
+        The name tells the content, so that whoever takes a change back finds exactly what was
+        there before it: ``rules.<first 12 digits of its SHA-256>``.
+        """
+        if facts.content is None:
+            return ""
+        folder = f"~/{HOME_BACKUPS}" if self._at_home else BACKUPS
+        return f"{folder}/{self.path.rpartition('/')[2]}.{facts.digest[:12]}"
 
     def _undo(self, facts: FileFacts) -> str:
         if facts.content is None:
             return f"rm {self.path}"
-        name = self.path.rpartition("/")[2]
-        return f"copy the newest {self._backups}/{name}.* back"
-
-    @property
-    def _backups(self) -> str:
-        return f"~/{HOME_BACKUPS}" if self._at_home else BACKUPS
+        return f"cp -p {self.backup(facts)} {self.path}"
 
 
 def is_ours(content: str) -> bool:
@@ -225,18 +260,33 @@ def _without_end(content: str) -> bool:
     return span is not None and span[1] > len(lines)
 
 
-def _install(file: File, wanted: FileFacts, live: Live) -> None:
-    # An SSH command starts in the operator's home, so paths below it need no expansion.
+def _bytes(content: str) -> bytes:
+    return content.encode("utf-8", "surrogateescape")
+
+
+def _install(file: File, before: FileFacts, after: FileFacts, live: Live) -> None:
+    # A command starts in the operator's home, so paths below it need no expansion.
+    at_home = file.path.startswith("~/")
     arguments = [
         file.path.removeprefix("~/"),
-        wanted.mode,
-        "" if file.path.startswith("~/") else wanted.owner,
-        HOME_BACKUPS if file.path.startswith("~/") else BACKUPS,
+        after.mode,
+        "" if at_home else after.owner,
+        file.backup(before).removeprefix("~/"),
         file.check,
+        after.digest,
+        before.digest,
     ]
-    encoded = base64.b64encode((wanted.content or "").encode("utf-8", "surrogateescape")).decode()
-    live.fleet[file.host].run(
+    result = live.fleet[file.host].run(
         ["sh", "-c", _INSTALL, "install", *arguments],
-        stdin=encoded,
-        sudo=not file.path.startswith("~/"),
+        stdin=base64.b64encode(_bytes(after.content or "")).decode(),
+        sudo=not at_home,
+        check=False,
     )
+    if result.status == MOVED:
+        raise Refused(
+            f"{file.path} was changed by somebody else since it was read, and is not replaced",
+            host=file.host,
+            todo="run again, which plans from what is there now",
+        )
+    if result.status != 0:
+        raise CommandFailed(result)

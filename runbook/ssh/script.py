@@ -90,9 +90,9 @@ def until_fence(receive: Callable[[int], bytes], fence: str) -> tuple[bool, byte
         fence: The word that the login shell was given.
 
     """
-    said = b""
-    while after(fence, said) is None:
-        piece = receive(1024)
+    said, end = b"", f"\n{fence}\n".encode()
+    while not said.endswith(end):
+        piece = receive(1)  # what follows the fence is for others to receive
         if not piece:
             return False, said
         said += piece

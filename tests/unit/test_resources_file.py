@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -142,8 +144,8 @@ class TestFourCases:
     @pytest.mark.parametrize(
         ("file", "present", "backup"),
         [
-            (RECIPE, f"{OURS}old\n", "~/.local/state/runbook/backups/traefik.yml.*"),
-            (RULES, "foreign\n", "/var/backups/runbook/rules.*"),
+            (RECIPE, f"{OURS}old\n", "~/.local/state/runbook/backups/traefik.yml.{}"),
+            (RULES, "foreign\n", "/var/backups/runbook/rules.{}"),
         ],
     )
     def test_different(self, file: File, present: str, backup: str) -> None:
@@ -152,7 +154,8 @@ class TestFourCases:
 
         assert change.action == "update"
         assert (change.before, change.after) == (present, file.declared(present))
-        assert backup in change.undo
+        kept = backup.format(sha256(present.encode()).hexdigest()[:12])
+        assert change.undo == f"cp -p {kept} {file.path}"
 
     @pytest.mark.parametrize(
         ("file", "facts"),
@@ -271,15 +274,16 @@ class TestInstall:
             change_of(RECIPE, site)
 
     def test_keeps_the_old_file(self, home: Path, site: Live) -> None:
-        """The replaced content is in the backup folder, under a UTC time."""
+        """The replaced content is in the backup folder, under a name that tells it."""
         (home / "traefik").mkdir()
         (home / "traefik" / "traefik.yml").write_text(f"{OURS}old\n")
-        change_of(RECIPE, site).make(site)
+        change = change_of(RECIPE, site)
+        change.make(site)
         (backup,) = (home / ".local/state/runbook/backups").iterdir()
 
         assert backup.read_text() == f"{OURS}old\n"
-        assert backup.name.startswith("traefik.yml.2")
-        assert backup.name.endswith("Z")
+        assert backup.name == f"traefik.yml.{sha256(backup.read_bytes()).hexdigest()[:12]}"
+        assert change.undo == f"cp -p ~/.local/state/runbook/backups/{backup.name} {RECIPE.path}"
 
     def test_replaces_it_at_one_moment(self, home: Path, site: Live) -> None:
         """Whoever has the old file open reads it to its end: the new one is another inode."""
@@ -324,6 +328,103 @@ class TestInstall:
 
         assert (home / "f").read_text() == f"{BEGIN}\nwanted\n{END}\n"
 
+    def test_content_that_is_cut(self, home: Path) -> None:
+        """Of a content that does not arrive whole, nothing is installed, and nothing is left."""
+        (home / "f").write_text("foreign\n")
+        answer = local(home)
+
+        def cut(command: Command) -> subprocess.CompletedProcess[str]:
+            half = command.stdin[: len(command.stdin) // 8 * 4]  # still base64
+            return answer(replace(command, stdin=half) if "install" in command.argv else command)
+
+        for length in (0, 1, 100_000):
+            file = File("docker01", "~/f", "x" * length + "\n", block=True)
+            with pytest.raises(CommandFailed, match="f did not arrive whole and is not replaced"):
+                change_of(file, live(parameters("article"), cut)).make(
+                    live(parameters("article"), cut)
+                )
+            assert (home / "f").read_text() == "foreign\n"
+            assert [path.name for path in home.iterdir()] == ["f"]
+
+    @pytest.mark.parametrize("meanwhile", ["other\n", "", None])
+    def test_changed_meanwhile(self, home: Path, site: Live, meanwhile: str | None) -> None:
+        """A file that is no longer what the plan was made from is left alone."""
+        (home / "f").write_text("foreign\n")
+        change = change_of(File("docker01", "~/f", "ours\n", block=True), site)
+        (home / "f").unlink() if meanwhile is None else (home / "f").write_text(meanwhile)
+
+        with pytest.raises(Refused, match="changed by somebody else"):
+            change.make(site)
+        assert [path.read_text() for path in home.iterdir()] == [meanwhile] * (
+            meanwhile is not None
+        )
+
+    def test_made_meanwhile(self, home: Path, site: Live) -> None:
+        """So is one that was not there."""
+        change = change_of(File("docker01", "~/f", OURS), site)
+        (home / "f").write_text("foreign\n")
+
+        with pytest.raises(Refused, match="changed by somebody else"):
+            change.make(site)
+        assert (home / "f").read_text() == "foreign\n"
+
+    def test_changed_during_its_check(self, home: Path, site: Live) -> None:
+        """Somebody may also be quicker than the check."""
+        (home / "f").write_text("foreign\n")
+        file = File("docker01", "~/f", "ours\n", block=True, check="echo quick > f")
+
+        with pytest.raises(Refused, match="changed by somebody else"):
+            change_of(file, site).make(site)
+        assert (home / "f").read_text() == "quick\n"
+
+    def test_what_a_killed_script_left(self, home: Path, site: Live) -> None:
+        """A file that a killed script left beside is removed, and nobody else's."""
+        for name in (".f.runbook.AbC123", ".f.swp", "f.runbook.txt"):
+            (home / name).write_text("left\n")
+        change_of(File("docker01", "~/f", OURS), site).make(site)
+
+        assert sorted(path.name for path in home.iterdir()) == [".f.swp", "f", "f.runbook.txt"]
+
+    @pytest.mark.parametrize("name", ["HUP", "INT", "PIPE", "TERM"])
+    def test_ended_by_a_signal(self, home: Path, site: Live, name: str) -> None:
+        """A script that is told to end leaves the old file and nothing beside it."""
+        (home / "f").write_text("foreign\n")
+        file = File("docker01", "~/f", "ours\n", block=True, check=f"kill -{name} $PPID")
+
+        with pytest.raises(CommandFailed):
+            change_of(file, site).make(site)
+        assert [path.name for path in home.iterdir()] == ["f"]
+        assert (home / "f").read_text() == "foreign\n"
+
+    def test_beside_it_is_hidden(self, home: Path, site: Live) -> None:
+        """A program that reads the whole folder meanwhile sees no second file."""
+        folder = home / "conf.d"
+        folder.mkdir()
+        file = File("docker01", "~/conf.d/f", OURS, check='[ "$(echo conf.d/*)" = "conf.d/*" ]')
+        change_of(file, site).make(site)
+
+        assert (folder / "f").read_text() == OURS
+
+    def test_through_a_link(self, home: Path, site: Live) -> None:
+        """What a link leads to is replaced, and the link stays."""
+        (home / "real").mkdir()
+        (home / "real" / "f").write_text("foreign\n")
+        (home / "f").symlink_to("real/f")
+        change_of(File("docker01", "~/f", "ours\n", block=True), site).make(site)
+
+        assert (home / "f").is_symlink()
+        assert (home / "real" / "f").read_text() == "foreign\n" + BLOCK
+        assert [path.name for path in (home / "real").iterdir()] == ["f"]
+
+    def test_no_regular_file(self, home: Path) -> None:
+        """A folder or a pipe in its place is no file to replace."""
+        (home / "f").mkdir()
+        site = live(parameters("article"), local(home))
+        (change,) = File("docker01", "~/f", OURS).plan(FileFacts(None), 0)
+
+        with pytest.raises(CommandFailed, match="f is not a regular file"):
+            change.make(site)
+
     def test_as_root_outside_the_home(self) -> None:
         """A system file is written by root, for root, with a backup of root's."""
         fleet = FakeFleet()
@@ -336,8 +437,10 @@ class TestInstall:
             "/etc/shorewall/rules",
             "0644",
             "root:root",
-            "/var/backups/runbook",
             "",
+            "",
+            sha256(change.after.encode()).hexdigest(),
+            "absent",
         )
 
     def test_failure_names_the_host(self) -> None:
