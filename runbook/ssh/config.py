@@ -6,29 +6,26 @@ from OpenSSH's own defaults. Source: ssh_config(5).
 
 from __future__ import annotations
 
-import glob
+import getpass
 import os
 import re
-import shlex
-from collections.abc import Iterator, Mapping
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import paramiko
 
 from runbook.errors import BadInput
 
 SSH_PORT = 22
-INCLUDE_DEPTH = 16  # READCONF_MAX_DEPTH of OpenSSH's readconf.c
-DEFAULT_IDENTITIES = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
-USER_KNOWN_HOSTS = "~/.ssh/known_hosts\t~/.ssh/known_hosts2"
-GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts\t/etc/ssh/ssh_known_hosts2"
-TOKENS = {
-    setting: [percent for percent in percents if percent != "%l"]
-    for setting, percents in paramiko.SSHConfig.TOKENS_BY_CONFIG_KEY.items()
-}
-LINE = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.+?)\s*$")
+ASKING_S = 30  # "Match exec" and CanonicalizeHostname may take their time
+# What ssh names where no IdentityFile is configured, and the libraries here cannot use.
+UNUSABLE = ("id_dsa", "id_xmss", "id_ecdsa_sk", "id_ed25519_sk")
 HOP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^]]+\]|[^:/]+)(?::(?P<port>\d+))?/?$")
+
+Options = Mapping[str, tuple[str, ...]]
+"""What ``ssh -G`` prints: the values of each setting in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +45,7 @@ class Endpoint:
         global_known_hosts: The machine's known hosts files.
         connect_timeout_s: ConnectTimeout in seconds, or ``None`` where it is not configured.
         via: The jump host it is reached through, or ``None``.
+        command: ProxyCommand, for ``/bin/sh``; empty where there is none.
 
     """
 
@@ -63,6 +61,7 @@ class Endpoint:
     global_known_hosts: tuple[Path, ...]
     connect_timeout_s: float | None
     via: Endpoint | None
+    command: str = ""
 
     @property
     def place(self) -> str:
@@ -76,6 +75,8 @@ class Endpoint:
         here = f"{self.user}@{self.place}"
         if self.known_as[0] != known_hosts_name(self.address, self.port):
             here += f" as {self.known_as[0]}"  # HostKeyAlias: each alias has a key to answer for
+        if self.command:
+            here += f" by {self.command}"
         return (*self.via.login, here) if self.via else (here,)
 
 
@@ -102,35 +103,26 @@ class Hop:
         return cls(found["host"].strip("[]"), found["user"], int(port) if port else None)
 
 
-class ConfigFile(paramiko.SSHConfig):
-    """paramiko's reader without ``%l``: it asks DNS for that, whether or not anything uses it."""
-
-    TOKENS_BY_CONFIG_KEY = TOKENS
-
-
 class SshConfig:
-    """The operator's OpenSSH client configuration, read once."""
+    """The operator's OpenSSH client configuration, as ``ssh -G`` explains it."""
 
     def __init__(self, path: Path | None, addresses: Mapping[str, str]) -> None:
         """Read the configuration.
 
         Args:
-            path: The declared file, or ``None`` for ``~/.ssh/config``, which need not exist.
+            path: The declared file, or ``None`` for the operator's and the machine's own.
             addresses: Address by host name, for hosts that have no HostName in the file.
 
         Raises:
             BadInput: The file cannot be read, or is not an OpenSSH client configuration.
 
         """
-        self.path = path or Path("~/.ssh/config").expanduser()
+        self.path = path
         self._addresses = addresses
-        lines = _lines(self.path) if path or self.path.exists() else iter(())
-        try:
-            self._parsed = ConfigFile.from_text("\n".join(lines))
-        except OSError as error:
-            raise BadInput(f"SSH configuration {self.path}: {error.strerror}") from error
-        except (paramiko.ConfigParseError, ValueError) as error:
-            raise BadInput(f"SSH configuration {self.path}: {error}") from error
+        self._lock = threading.Lock()
+        self._asked: dict[Hop, Options] = {}
+        for host in addresses:  # every mistake shows before the first connection
+            self._options(Hop(host))
 
     def endpoint(self, host: str) -> Endpoint:
         """Return where and how a host is reached.
@@ -147,60 +139,120 @@ class SshConfig:
     def _endpoint(self, hop: Hop, jumps: str | None, trail: tuple[Hop, ...]) -> Endpoint:
         if hop in trail:
             circle = " -> ".join(hop.host for hop in (*trail, hop))
-            raise BadInput(f"{self.path}: ProxyJump goes in a circle: {circle}")
-        options = self._options(hop.host)
-        address, known_by_name = self._address(hop.host, options)
-        port = hop.port or self._number(hop.host, options, "port") or SSH_PORT
+            raise BadInput(f"ProxyJump goes in a circle: {circle}")
+        options = self._options(hop)
+        address, known_by_name = self._address(hop.host, _one(options, "hostname"))
+        port, user = int(_one(options, "port")), _one(options, "user")
+        alias = _one(options, "hostkeyalias")
         names = (address, hop.host) if known_by_name else (address,)
-        alias = options.get("hostkeyalias")
+        tokens = _tokens(hop.host, address, port, user) | {"k": alias or address}
+        jumps = jumps or _one(options, "proxyjump")
+        command = "" if jumps else _one(options, "proxycommand")
+        if command and _one(options, "proxyusefdpass") == "yes":
+            raise BadInput(
+                "ProxyUseFdpass is not supported: the ProxyCommand has to pass on what is sent",
+                host=hop.host,
+            )
+        timeout = _one(options, "connecttimeout")
         return Endpoint(
             host=hop.host,
             address=address,
             port=port,
-            user=hop.user or options.get("user") or _local_user(),
-            identities=_identities(options),
-            identities_only=options.get("identitiesonly", "no").lower() == "yes",
-            agent=_agent(options.get("identityagent", "SSH_AUTH_SOCK")),
+            user=user,
+            identities=_identities(options.get("identityfile", ()), tokens),
+            identities_only=_one(options, "identitiesonly") == "yes",
+            agent=_agent(options, tokens),
             known_as=(alias,) if alias else tuple(known_hosts_name(name, port) for name in names),
-            user_known_hosts=_files(options.get("userknownhostsfile", USER_KNOWN_HOSTS)),
-            global_known_hosts=_files(options.get("globalknownhostsfile", GLOBAL_KNOWN_HOSTS)),
-            connect_timeout_s=self._number(hop.host, options, "connecttimeout"),
-            via=self._via(jumps or options.get("proxyjump", "none"), (*trail, hop)),
+            user_known_hosts=_files(_one(options, "userknownhostsfile"), tokens),
+            global_known_hosts=_files(_one(options, "globalknownhostsfile"), tokens),
+            connect_timeout_s=float(timeout) if timeout else None,
+            via=self._via(jumps, (*trail, hop)),
+            command=_expanded(command, tokens, hop.host),
         )
 
     def _via(self, jumps: str, trail: tuple[Hop, ...]) -> Endpoint | None:
-        if jumps.lower() == "none":
+        if not jumps:
             return None
         before, _, last = jumps.rpartition(",")
         # Those before the last hop lead to it, whatever its own ProxyJump says: ssh(1), -J.
         return self._endpoint(Hop.parse(last), before or None, trail)
 
-    def _options(self, host: str) -> dict[str, str]:
-        try:
-            options: dict[str, str] = self._parsed.lookup(host)
-        except paramiko.ssh_exception.CouldNotCanonicalize as error:
-            raise BadInput(f'"{error}" has no canonical name', host=host) from error
-        if options.get("proxycommand") and "proxyjump" not in options:
-            raise BadInput(
-                f"{self.path} reaches it with ProxyCommand, which is not supported",
-                host=host,
-                todo="name the jump host with ProxyJump instead",
-            )
-        return options
+    def _options(self, hop: Hop) -> Options:
+        with self._lock:
+            if hop not in self._asked:
+                self._asked[hop] = self._ask(hop)
+            return self._asked[hop]
 
-    def _address(self, host: str, options: Mapping[str, str]) -> tuple[str, bool]:
-        configured = options["hostname"]  # lookup() answers the name itself where there is none
-        if configured != host or host not in self._addresses:
+    def _ask(self, hop: Hop) -> Options:
+        command = ["ssh", "-G", *(["-F", str(self.path)] if self.path else [])]
+        command += ["-l", hop.user] if hop.user else []
+        command += ["-p", str(hop.port)] if hop.port else []
+        try:
+            done = subprocess.run(
+                [*command, "--", hop.host],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="surrogateescape",
+                timeout=ASKING_S,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise BadInput("there is no ssh here", todo="install the OpenSSH client") from error
+        except subprocess.TimeoutExpired as error:
+            raise BadInput(
+                f"`ssh -G {hop.host}` did not end within {ASKING_S} s", host=hop.host
+            ) from error
+        if done.returncode != 0:
+            said = done.stderr.strip() or f"`ssh -G {hop.host}` gave {done.returncode}"
+            raise BadInput(f"SSH configuration: {said}", host=hop.host)
+        found: dict[str, tuple[str, ...]] = {}
+        for line in done.stdout.splitlines():
+            name, _, value = line.partition(" ")
+            found[name] = (*found.get(name, ()), value)
+        return found
+
+    def _address(self, host: str, configured: str) -> tuple[str, bool]:
+        # ssh answers the name itself, in lower case, where there is no HostName.
+        if configured.lower() != host.lower() or host not in self._addresses:
             return configured, False
         return self._addresses[host], True
 
-    def _number(self, host: str, options: Mapping[str, str], name: str) -> int | None:
-        value = options.get(name)
-        if value is None or value == "none":
-            return None
-        if not value.isdigit():
-            raise BadInput(f'{self.path}: {name} "{value}" is not a number', host=host)
-        return int(value)
+
+def _one(options: Options, name: str) -> str:
+    value = options.get(name, ("",))[0]
+    return "" if value.lower() == "none" else value
+
+
+def _tokens(host: str, address: str, port: int, user: str) -> dict[str, str]:
+    """Return what the tokens of ssh_config(5), TOKENS, stand for; ssh -G leaves most of them."""
+    here = socket.gethostname()
+    return {
+        "%": "%",
+        "d": str(Path.home()),
+        "h": address,
+        "i": str(os.getuid()),
+        "L": here.partition(".")[0],
+        "l": here,
+        "n": host,
+        "p": str(port),
+        "r": user,
+        "u": getpass.getuser(),
+    }
+
+
+def _expanded(text: str, tokens: Mapping[str, str], host: str) -> str:
+    def replaced(found: re.Match[str]) -> str:
+        if found[1] not in tokens:
+            raise BadInput(f'ProxyCommand "{text}": {found[0]} is not supported', host=host)
+        return tokens[found[1]]
+
+    return re.sub(r"%(.?)", replaced, text)
+
+
+def _path(name: str, tokens: Mapping[str, str]) -> Path:
+    known = re.sub(r"%(.)", lambda found: tokens.get(found[1], found[0]), name)
+    return Path(os.path.expandvars(known)).expanduser()
 
 
 def known_hosts_name(name: str, port: int) -> str:
@@ -208,69 +260,20 @@ def known_hosts_name(name: str, port: int) -> str:
     return name if port == SSH_PORT else f"[{name}]:{port}"
 
 
-def _local_user() -> str:
-    import getpass
-
-    return getpass.getuser()
-
-
-def _identities(options: Mapping[str, str]) -> tuple[Path, ...]:
-    names = options.get("identityfile", DEFAULT_IDENTITIES)  # a list, where it is there at all
-    return tuple(Path(name).expanduser() for name in names if name.lower() != "none")
+def _identities(names: tuple[str, ...], tokens: Mapping[str, str]) -> tuple[Path, ...]:
+    paths = (_path(name, tokens) for name in names if name.lower() != "none")
+    return tuple(path for path in paths if path.name not in UNUSABLE or path.exists())
 
 
-def _agent(setting: str) -> str | None:
+def _agent(options: Options, tokens: Mapping[str, str]) -> str | None:
+    setting = options.get("identityagent", ("SSH_AUTH_SOCK",))[0]
     if setting.lower() == "none":
         return None
     if setting == "SSH_AUTH_SOCK":
         return os.environ.get(setting)
-    return os.path.expanduser(os.path.expandvars(setting))
+    return str(_path(setting, tokens))
 
 
-def _files(setting: str) -> tuple[Path, ...]:
-    home = str(Path.home())
-    names = (name.replace("%d", home) for name in setting.split("\t") if name.lower() != "none")
-    return tuple(Path(name).expanduser() for name in names)
-
-
-def _lines(path: Path, scope: str = "", depth: int = 0) -> Iterator[str]:
-    """Yield a configuration with its Include files in place, which paramiko does not know.
-
-    Args:
-        path: The file.
-        scope: The criteria of the block the file is included from; they hold for all of it.
-        depth: How many files include this one.
-
-    """
-    if depth > INCLUDE_DEPTH:
-        raise ValueError(f"Include is nested more than {INCLUDE_DEPTH} deep at {path}")
-    block = scope
-    for line in path.read_text(encoding="utf-8").splitlines():
-        found = LINE.match(line)
-        key, value = (found[1].lower(), found[2]) if found else ("", "")
-        if key == "include":
-            yield from _included(value, block, depth)
-            yield f"Match {block}" if block else "Host *"
-        elif key in ("host", "match"):
-            block = f"{scope} {_criteria(key, value, scope)}".strip()
-            yield f"Match {block}" if scope else line
-        elif key in ("userknownhostsfile", "globalknownhostsfile"):
-            # Several names, each perhaps quoted: only paramiko's lack of a list makes this a tab.
-            yield f"{key} " + "\t".join(shlex.split(value))
-        else:
-            yield line
-
-
-def _included(patterns: str, block: str, depth: int) -> Iterator[str]:
-    for pattern in shlex.split(patterns):
-        # Relative names are below ~/.ssh, wherever the including file is: ssh_config(5), Include.
-        place = os.path.join("~/.ssh", pattern) if not pattern.startswith("~") else pattern
-        for name in sorted(glob.glob(os.path.expanduser(place))):
-            yield from _lines(Path(name), block, depth + 1)
-
-
-def _criteria(key: str, value: str, scope: str) -> str:
-    """Return the Match criteria that a Host or Match line adds to those of its scope."""
-    if key == "host":
-        return f'originalhost "{",".join(shlex.split(value))}"'
-    return "" if scope and value.lower() == "all" else value  # paramiko takes "all" only alone
+def _files(setting: str, tokens: Mapping[str, str]) -> tuple[Path, ...]:
+    # Printed without quotes, so a blank within a name is told by what follows it.
+    return tuple(_path(name, tokens) for name in re.split(r" (?=[/~])", setting) if name)

@@ -6,6 +6,7 @@ phase it happened in and what to do.
 
 from __future__ import annotations
 
+import shlex
 import socket
 import time
 from collections.abc import Sequence
@@ -75,6 +76,24 @@ def failed(endpoint: Endpoint, phase: str, error: Exception, deadline: Deadline)
     )
 
 
+def by_command(endpoint: Endpoint, said: str, error: Exception, deadline: Deadline) -> Unreachable:
+    """Return the error about a ProxyCommand that does not lead to the host.
+
+    Args:
+        endpoint: The host.
+        said: What the command wrote to its standard error.
+        error: What paramiko or the socket said.
+        deadline: The bound it was done under.
+
+    """
+    how = f"the ProxyCommand `{endpoint.command}` does not lead to {endpoint.place}"
+    return Unreachable(
+        f"{said} ({how})" if said else f"{how}: it {_reason(error, deadline)}",
+        host=endpoint.host,
+        todo=f"check that `ssh {endpoint.host}` works from here",
+    )
+
+
 def _reason(error: Exception, deadline: Deadline) -> str:
     reason = f"failed: {getattr(error, 'strerror', None) or error}"
     if deadline.passed or isinstance(error, TimeoutError):
@@ -125,8 +144,14 @@ def wrong_host_key(
         host=endpoint.host,
         todo="compare with the host's own console first: `ssh-keygen -lf "
         "/etc/ssh/ssh_host_ed25519_key.pub`. Only if it was reinstalled, remove the old key "
-        f"(`ssh-keygen -R '{endpoint.known_as[0]}'`) and run `{trust}`",
+        f"({_removal(endpoint.known_as[0], known)}) and run `{trust}`",
     )
+
+
+def _removal(name: str, known: KnownHosts) -> str:
+    files = dict.fromkeys(line.place.rpartition(":")[0] for line in known.accepted)
+    commands = (f"`ssh-keygen -R {shlex.quote(name)} -f {shlex.quote(file)}`" for file in files)
+    return " and ".join(commands)
 
 
 def asks_for_more(endpoint: Endpoint, methods: Sequence[str]) -> Unreachable:

@@ -56,7 +56,8 @@ class KnownHosts:
 
     Args:
         files: The files to read; those that do not exist are passed over.
-        names: The names the host has in them.
+        names: The names the host has in them. The first decides; the others only vouch for a host
+            that is not known by it, since they may be another site's.
 
     Raises:
         BadInput: A file cannot be read.
@@ -64,18 +65,17 @@ class KnownHosts:
     """
 
     def __init__(self, files: Iterable[Path], names: Iterable[str]) -> None:
-        wanted = tuple(names)
-        self.keys = tuple(
-            known
-            for file in files
-            for known in _read(file)
-            if any(known.names_host(name) for name in wanted)
+        first, *others = names
+        lines = tuple(known for file in files for known in _read(file))
+        self._first = tuple(known for known in lines if known.names_host(first))
+        self._others = tuple(
+            known for known in lines if any(known.names_host(name) for name in others)
         )
 
     @property
     def accepted(self) -> tuple[KnownKey, ...]:
         """The lines that vouch for the host."""
-        return tuple(known for known in self.keys if not known.revoked)
+        return _vouching(self._first) or _vouching(self._others)
 
     @property
     def key_types(self) -> tuple[str, ...]:
@@ -93,11 +93,15 @@ class KnownHosts:
             would offer just those types that nobody has confirmed.
 
         """
-        if any(known.key == key for known in self.keys if known.revoked):
+        if any(known.key == key for known in (*self._first, *self._others) if known.revoked):
             return "revoked"
         if any(known.key == key for known in self.accepted):
             return "yes"
-        return "changed" if self.accepted else "no"
+        return "changed" if _vouching(self._first) else "no"
+
+
+def _vouching(lines: tuple[KnownKey, ...]) -> tuple[KnownKey, ...]:
+    return tuple(known for known in lines if not known.revoked)
 
 
 def fingerprint(key: bytes) -> str:

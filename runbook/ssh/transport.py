@@ -17,9 +17,17 @@ from paramiko.packet import Packetizer
 from runbook.errors import Unreachable
 from runbook.ssh.channel import Transport
 from runbook.ssh.config import Endpoint
-from runbook.ssh.errors import Deadline, asks_for_more, failed, not_let_in, wrong_host_key
+from runbook.ssh.errors import (
+    Deadline,
+    asks_for_more,
+    by_command,
+    failed,
+    not_let_in,
+    wrong_host_key,
+)
 from runbook.ssh.keys import Identities, Offer
 from runbook.ssh.known_hosts import KnownHosts
+from runbook.ssh.proxy import ProxySocket
 
 # Cheapest first: AES-GCM needs no separate MAC, which paramiko computes in Python.
 CIPHERS = (
@@ -113,7 +121,11 @@ class Opener:
         limits = (self.connect_timeout_s, endpoint.connect_timeout_s)
         deadline = Deadline(min(limit for limit in limits if limit))
         known = known_hosts(endpoint)
-        reached = _through(endpoint, jump, deadline) if jump else _directly(endpoint, deadline)
+        reached: socket.socket | paramiko.Channel
+        if endpoint.command:
+            reached = ProxySocket(endpoint.command)
+        else:
+            reached = _through(endpoint, jump, deadline) if jump else _directly(endpoint, deadline)
         transport = Transport(reached, packetizer_class=Listener)
         options = transport.get_security_options()
         options.ciphers, options.digests = CIPHERS, MACS
@@ -123,7 +135,10 @@ class Opener:
             transport.start_client(timeout=deadline.left_s)
             transport.get_remote_server_key()  # raises where time ran out, which start does not
         except (paramiko.SSHException, EOFError, OSError) as error:
+            said = reached.said if isinstance(reached, ProxySocket) else ""
             _give_up(transport)
+            if endpoint.command:
+                raise by_command(endpoint, said, error, deadline) from error
             raise failed(endpoint, "key exchange", error, deadline) from error
         return deadline, transport
 

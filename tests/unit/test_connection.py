@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 
 import paramiko
@@ -22,7 +23,9 @@ from runbook.errors import Lost, Refused, RunbookError, Unreachable
 from runbook.ssh import keepalive
 from runbook.ssh.command import CommandFailed, CommandTimeout
 from runbook.ssh.errors import MEANING
+from runbook.ssh.known_hosts import KnownHosts
 from runbook.ssh.script import running
+from runbook.waiting import until
 
 MEGABYTES = 5_000_000  # more than the 2 MiB window of a channel
 
@@ -433,7 +436,7 @@ class TestFleet:
         """A list of jump hosts is gone through in its order."""
         config = (
             f"Host gateway\n  Port {sshd.port}\nHost docker01\n  Port {inner_sshd.port}\n"
-            f"  ProxyJump {LOOPBACK}:{sshd.port},{LOOPBACK}:{inner_sshd.port}\n"
+            f"  ProxyJump {LOOPBACK}:{sshd.port},localhost:{inner_sshd.port}\n"
         )
         with Fleet(client.site(config), Transcript(None)) as fleet:
             endpoint = fleet.config.endpoint("docker01")
@@ -513,6 +516,47 @@ class TestFleet:
         assert "also" not in str(caught.value)
 
 
+class TestProxyCommand:
+    """A host that a command leads to."""
+
+    def test_leads_to_the_host(self, client: Client, sshd: Sshd, inner_sshd: Sshd) -> None:
+        """A jump by ssh -W, as it was written before ProxyJump; it ends with the connection."""
+        config = (
+            f"Host gateway\n  Port {sshd.port}\nHost docker01\n  Port {inner_sshd.port}\n"
+            f"  ProxyCommand ssh -F {client.folder}/ssh_config -W %h:%p -q gateway\n"
+        )
+        with Fleet(client.site(config), Transcript(None)) as fleet:
+            assert fleet["docker01"].run(["cat"], stdin="x" * MEGABYTES).stdout == "x" * MEGABYTES
+            process = fleet["docker01"].transport.sock._process  # type: ignore[union-attr]
+            assert process.poll() is None
+
+        until(process.poll, holds=lambda status: status is not None, timeout_s=5)
+        assert process.poll() is not None
+
+    @pytest.mark.parametrize(
+        ("command", "cause"),
+        [
+            ("sh -c 'echo no way there >&2; exit 1'", "no way there"),
+            ("/no/such/program %h", "/no/such/program"),
+            ("true", "the ProxyCommand `true` does not lead to"),
+            ("echo HTTP/1.1 403", "the ProxyCommand `echo HTTP/1.1 403` does not lead to"),
+            ("sleep 60", "within 1 s"),
+        ],
+    )
+    def test_does_not(self, client: Client, command: str, cause: str) -> None:
+        """What the command says is the cause."""
+        more = f"  ProxyCommand {command}\n"
+        with (
+            only_host(client, 22, more, timeout_s=1) as fleet,
+            pytest.raises(Unreachable) as caught,
+        ):
+            fleet["gateway"]
+
+        assert cause in caught.value.message
+        if "no" in cause.split(maxsplit=1)[0]:
+            assert "no" in caught.value.message.splitlines()[0]
+
+
 class TestFresh:
     """Logging in anew, to see whether that still works."""
 
@@ -565,6 +609,29 @@ class TestHostKey:
         client.known_hosts.write_text(f"@revoked * {sshd.public_key()}\n{sshd.known_as()}")
         with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable, match="revoked"):
             fleet["gateway"]
+
+    def test_short_name_of_another_site(self, client: Client, sshd: Sshd, inner_sshd: Sshd) -> None:
+        """A short name that is known with another key makes a host unknown, not changed."""
+        client.known_hosts.write_text(f"docker01 {inner_sshd.public_key()}\n")
+        known = KnownHosts((client.known_hosts,), ("10.0.0.11", "docker01"))
+        here, there = (b64decode(one.public_key().split()[1]) for one in (sshd, inner_sshd))
+
+        assert (known.verdict(here), known.verdict(there)) == ("no", "yes")
+        client.known_hosts.write_text(
+            f"docker01 {inner_sshd.public_key()}\n10.0.0.11 {sshd.public_key()}\n"
+        )
+        known = KnownHosts((client.known_hosts,), ("10.0.0.11", "docker01"))
+        assert (known.verdict(here), known.verdict(there)) == ("yes", "changed")
+
+    def test_advice_helps(self, client: Client, sshd: Sshd, inner_sshd: Sshd) -> None:
+        """The command that the message gives removes the old key."""
+        client.known_hosts.write_text(f"[{LOOPBACK}]:{sshd.port} {inner_sshd.public_key()}\n")
+        with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable) as caught:
+            fleet["gateway"]
+        command = next(c for c in caught.value.todo.split("`") if c.startswith("ssh-keygen -R"))
+        subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+
+        assert client.known_hosts.read_text() == ""
 
     @pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
     def test_known_type_is_asked_for(self, client: Client, sshd: Sshd, kind: str) -> None:

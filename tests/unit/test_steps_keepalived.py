@@ -382,7 +382,7 @@ class TestMake:
         change = keepalived.plan(here, keepalived.observe(here))[1]
         change.make(here)
 
-        assert fleet.commands[-1].argv[-1] == keepalived.CHECK
+        assert fleet.commands[-1].argv[-3] == keepalived.CHECK
         assert 'test -s "$1"' in keepalived.CHECK
         assert 'keepalived -t -f "$1"' in keepalived.CHECK
 

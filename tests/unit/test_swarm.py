@@ -199,13 +199,13 @@ class TestStreams:
         self, connection: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A stream that says nothing is given up, although the SDK would wait for ever."""
-        monkeypatch.setattr(swarm, "TIMEOUT_S", 0.5)
+        monkeypatch.setattr(swarm, "TIMEOUT_S", 1)
         events = engine(connection).events(decode=True)
         before = time.monotonic()
         with pytest.raises(EngineTimeout), translated("docker01"):
             list(events)
 
-        assert time.monotonic() - before < 2
+        assert time.monotonic() - before < 5
 
     def test_lost_connection_is_no_end(self, connection: Connection) -> None:
         """A stream that ends because the connection was lost has not ended."""
