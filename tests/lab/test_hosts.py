@@ -1,0 +1,92 @@
+"""Hosts as people keep them: other shells, startup files that talk, sudo's moods, ways in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Break, Operator, SiteWriter
+
+from runbook.lab import Lab
+
+pytestmark = pytest.mark.leaves("bare")
+
+HOME = "/home/gerard"
+PLANNED = 4  # a plan with changes: the hosts were asked, and nothing was changed
+SUDOERS = "/etc/sudoers.d/zz-test"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "echo Welcome",
+        "printf 'no end of line'",
+        "echo oops >&2; set -e",
+        "read answer",
+        "cd /; export LANGUAGE=es_ES:es",
+    ],
+)
+def test_startup_file(bare: Lab, broken: Break, operator: Operator, line: str) -> None:
+    """Whatever a startup file says or does, commands and the Engine are heard as they are."""
+    rc = f"{HOME}/.bashrc"
+    broken(
+        "docker01",
+        f"cp -p {rc} /root/bashrc 2>/dev/null || : > /root/bashrc; cat > /root/line <<'EOF'\n"
+        f"{line}\nEOF\ncat /root/line /root/bashrc > {rc}",
+        f"cat /root/bashrc > {rc}",
+    )
+    done = operator("run", "--plan")
+
+    assert done.status == PLANNED, done.text
+
+
+@pytest.mark.parametrize("shell", ["dash", "tcsh", "fish", "zsh"])
+def test_login_shell(bare: Lab, broken: Break, operator: Operator, shell: str) -> None:
+    """Whatever shell the operator logs in to."""
+    if bare.exec("docker01", ["sh", "-c", f"command -v {shell}"], user="root", timeout_s=10)[0]:
+        pytest.skip(f"this lab's nodes have no {shell}")
+    broken("docker01", f"usermod -s $(command -v {shell}) gerard", "usermod -s /bin/bash gerard")
+    done = operator("run", "--plan")
+
+    assert done.status == PLANNED, done.text
+
+
+@pytest.mark.parametrize(
+    ("rule", "telling"),
+    [
+        ("Defaults requiretty", "!requiretty"),
+        ("gerard ALL=(ALL:ALL) PASSWD: ALL", "NOPASSWD: ALL"),
+        ("gerard ALL=(ALL:ALL) !ALL", "NOPASSWD: ALL"),
+    ],
+)
+def test_sudo(bare: Lab, broken: Break, operator: Operator, rule: str, telling: str) -> None:
+    """A sudo that refuses is told in its own words, with the hint that fits."""
+    broken("docker01", f"echo '{rule}' > {SUDOERS} && chmod 440 {SUDOERS}", f"rm {SUDOERS}")
+    done = operator("run", "--plan", "--only", "keepalived")
+
+    assert done.status == 3, done.text
+    assert telling in done.text
+    assert "docker01: sudo: " in done.text
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "ProxyCommand ssh -F {config} -W %h:%p -q gateway",
+        "ProxyCommand sh -c 'exec ssh -F {config} -q -W \"$1:$2\" gateway' way %h %p",
+        "ConnectTimeout 30s\n    ProxyJump gateway",
+    ],
+)
+def test_way_in(
+    bare: Lab, operator: Operator, write_site: SiteWriter, tmp_path: Path, way: str
+) -> None:
+    """A configuration that leads ssh to the hosts leads there."""
+    config, theirs = tmp_path / "ssh_config", bare.state.ssh_config
+    lines = (
+        f"    {way.format(config=theirs)}\n" if "ProxyJump" in line else line + "\n"
+        for line in theirs.read_text().splitlines()
+    )
+    config.write_text("".join(lines))
+    done = operator("run", "--plan", site=write_site({"ssh": {"config": str(config)}}))
+
+    assert done.status == PLANNED, done.text
