@@ -4,7 +4,7 @@
     ├── BadInput                 2  the site, an option or a file is wrong
     ├── Refused                  3  the site or its state does not allow it; nothing was changed
     │   └── Unreachable          3  a host does not answer, or is not the one it should be
-    ├── Lost                     1  the connection ended while something ran: done or not
+    ├── Lost                     1  connection or patience ended while something ran: done or not
     ├── ChangeFailed             1  a change was tried and did not succeed
     └── CheckFailed              1  a check of the running system did not hold
 
@@ -62,7 +62,7 @@ class Unreachable(Refused):
 
 
 class Lost(RunbookError):
-    """The connection ended while something ran; whether it took effect is not known."""
+    """The connection, or the time, ended while something ran; whether it took effect is open."""
 
 
 class ChangeFailed(RunbookError):

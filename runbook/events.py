@@ -17,7 +17,8 @@ def emit(event: str, step: str, **values: object) -> None:
     """Send one event to the runner, if there is one; what it holds is masked.
 
     Args:
-        event: Its kind: progress, state, hosts, plan, outcome, check, finding, error or verdict.
+        event: Its kind: progress, state, hosts, plan, begun, outcome, check, finding, error or
+            verdict.
         step: The step it is about.
         values: Plain values, which become JSON.
     """

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import getpass
+import json
 import os
 import socket
 import threading
@@ -26,13 +27,22 @@ from runbook.waiting import until
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from requests import Response
 
     from runbook.live import Live
 
 NAME = "runbook-lock"
 RENEW_S = 4.0
 STALE_S = 15.0
-"""How long a lock may go without a renewal: three renewals and some."""
+"""How long a lock may go without a renewal before others take it over: three renewals and some."""
+SURE_S = 10.0
+"""How old the last renewal may be when a change is begun; the rest is for the change to begin."""
+PATIENCE_S = 20.0
+"""How long a change waits for an overdue renewal."""
+
+# Unlike CLOCK_MONOTONIC of Linux it goes on while the machine is suspended, as the others' clocks
+# do; macOS has it in CLOCK_MONOTONIC. Source: clock_gettime(2).
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 RUN = "RUNBOOK_RUN_ID"
 """The environment variable that tells a kernel which run it serves."""
@@ -87,6 +97,8 @@ class SwarmLock:
             "runbook.operator": f"{getpass.getuser()}@{socket.gethostname()}",
         }
         self._id = ""
+        self._renewed = 0.0
+        self._trouble = "no answer"
         self._stop = threading.Event()
         self._lost = threading.Event()
         self._renewer = threading.Thread(target=self._renew, daemon=True)
@@ -120,21 +132,39 @@ class SwarmLock:
             self.__exit__(None, None, None)
 
     def proceed(self) -> None:
-        """Let the run go on only while the lock is held.
+        """Let the run go on only while it is certain that the lock is held.
 
         Raises:
-            Refused: The lock was taken over because this run had stood still.
+            Refused: The lock was taken over because this run had stood still, or it has not been
+                renewed for so long that it may have been.
         """
+        until(
+            lambda: self._lost.is_set() or self._age_s < SURE_S,
+            holds=bool,
+            timeout_s=PATIENCE_S,
+        )
         if self._lost.is_set():
             raise Refused(
                 "this run stood still and another one took the site over",
                 step=self.step,
                 todo="let the other run end, then run again",
             )
+        if self._age_s >= SURE_S:
+            raise Refused(
+                f"the site's lock could not be renewed for {self._age_s:.0f} s, so another run may "
+                f"have it ({self._trouble})",
+                step=self.step,
+                todo="see that the Swarm answers, then run again",
+            )
+
+    @property
+    def _age_s(self) -> float:
+        return time.clock_gettime(_CLOCK) - self._renewed
 
     def _take(self) -> bool:
         from runbook.swarm import Conflict, translated
 
+        asked = time.clock_gettime(_CLOCK)
         try:
             with translated(self._live.manager, self.step):
                 made = self._api.create_config(NAME, b"held\n", labels=self._labels)
@@ -142,8 +172,9 @@ class SwarmLock:
             other = self._other()
             if other is None or not self._is_own(other):
                 return False
-            made = other  # another kernel of the run has it
-        self._id = made["ID"]
+            self._id = other["ID"]  # another kernel of the run has it
+            return True
+        self._id, self._renewed = made["ID"], asked
         return True
 
     def _is_own(self, held: dict[str, Any]) -> bool:
@@ -159,11 +190,26 @@ class SwarmLock:
             return
 
     def _other(self) -> dict[str, Any] | None:
+        filters = json.dumps({"name": [NAME]})  # matches prefixes, too
+        found: list[dict[str, Any]] = self._ask("GET", "", params={"filters": filters}).json()
+        return next((c for c in found if c["Spec"]["Name"] == NAME), None)
+
+    def _ask(self, method: str, path: str, **options: Any) -> Response:
+        """Ask the engine about configs, with a bound of our own: the SDK's is a minute."""
+        from docker.errors import create_api_error_from_http_exception
+        from requests import HTTPError
+
         from runbook.swarm import translated
 
+        api = self._api  # an ordinary requests session; for ConfigUpdate it has no call
+        url = f"{api.base_url}/v{api.api_version}/configs{path}"
         with translated(self._live.manager, self.step):
-            found: list[dict[str, Any]] = self._api.configs(filters={"name": NAME})
-        return next((c for c in found if c["Spec"]["Name"] == NAME), None)
+            answer: Response = api.request(method, url, timeout=RENEW_S, **options)
+            try:
+                answer.raise_for_status()
+            except HTTPError as error:
+                create_api_error_from_http_exception(error)
+        return answer
 
     def _await_other(self) -> None:
         """Wait while the holder renews, at most until it is certain that it does."""
@@ -184,7 +230,10 @@ class SwarmLock:
             return
         if seen["Version"] != first["Version"]:
             self._refuse(seen)
-        # By its id: a lock that a third run has made meanwhile has another one.
+        # First it is marked as ours, which fails where its holder has just come back to life; then
+        # it goes by its id, since a lock that a third run has made meanwhile has another one.
+        if not self._update(seen, self._labels):
+            self._refuse(seen)
         self._remove(seen["ID"])
 
     def _refuse(self, other: dict[str, Any] | None) -> None:
@@ -195,35 +244,39 @@ class SwarmLock:
         )
 
     def _renew(self) -> None:
-        renewed, count = time.monotonic(), 0
-        while not self._stop.wait(RENEW_S):
-            count += 1
+        count = 0
+        # A lock that the run's other kernel holds is renewed at once: how old it is, is not known.
+        delay = RENEW_S if self._renewed else 0
+        while not self._stop.wait(delay) and not self._lost.is_set():
+            count, delay = count + 1, RENEW_S
             try:
-                held = self._renew_once(count)
-                renewed = time.monotonic()
-            except RunbookError:
-                # Others take a lock over after STALE_S; one renewal must still fit in before.
-                held = time.monotonic() - renewed < STALE_S - RENEW_S
-            if not held:
-                self._lost.set()
-                return
+                asked = time.clock_gettime(_CLOCK)
+                if self._renew_once(count):
+                    self._renewed = asked
+                else:
+                    self._lost.set()
+            except RunbookError as error:  # it is tried again; proceed() knows how old the last is
+                self._trouble = error.message
 
     def _renew_once(self, count: int) -> bool:
         """Renew the lock, and return whether it was still ours."""
-        from runbook.swarm import translated
-
         current = self._other()
-        if current is None or current["ID"] != self._id:
+        if current is None or not self._is_own(current):
             return False
-        spec = current["Spec"] | {"Labels": self._labels | {"runbook.renewed": str(count)}}
-        with translated(self._live.manager, self.step):
-            # The SDK has no call for ConfigUpdate; its client is an ordinary requests session.
-            self._api.post(
-                f"{self._api.base_url}/v{self._api.api_version}/configs/{self._id}/update",
-                params={"version": current["Version"]["Index"]},
-                json=spec,
-                timeout=RENEW_S,
-            ).raise_for_status()
+        # Where it fails, the run's other kernel has renewed it in between.
+        self._update(current, self._labels | {"runbook.renewed": str(count)})
+        return True
+
+    def _update(self, held: dict[str, Any], labels: dict[str, str]) -> bool:
+        """Write labels to a lock that is as it was seen, and return whether it still was."""
+        from runbook.swarm import Absent, Conflict
+
+        version = {"version": held["Version"]["Index"]}
+        spec = held["Spec"] | {"Labels": labels}
+        try:
+            self._ask("POST", f"/{held['ID']}/update", params=version, json=spec)
+        except (Absent, Conflict):
+            return False
         return True
 
 

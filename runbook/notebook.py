@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from runbook import sealed, stops
-from runbook.apply import Outcome, apply
-from runbook.changes import Check, Plan, blocking
+from runbook.apply import Outcome, Reports, apply
+from runbook.changes import Change, Check, Plan, blocking
 from runbook.connection import Fleet
 from runbook.display import (
     Shown,
@@ -28,7 +28,7 @@ from runbook.display import (
     settings_table,
     table,
 )
-from runbook.errors import BadInput, RunbookError
+from runbook.errors import BadInput, CheckFailed, Refused, RunbookError
 from runbook.events import emit, tell_secret
 from runbook.live import Live
 from runbook.lock import SwarmLock, site_lock
@@ -186,7 +186,7 @@ class Step:
         _raise(stops.moved(plan, self._planned(self._info.module.observe(self._live))))
         _tell_witnesses(self._live.fleet, tuple(self._live.site.managers))
         self._applied = True
-        outcomes = apply(self._live, plan, self._report, lock.proceed)
+        outcomes = apply(self._live, plan, Reports(self._begun, self._report), lock.proceed)
         shown = outcomes_table(outcomes, len(plan.changes))
         error = stops.broken(outcomes, plan)
         if error is not None:
@@ -201,14 +201,14 @@ class Step:
             )
         return self._plan
 
+    def _begun(self, change: Change) -> None:
+        emit("begun", self._info.name, **_name(change))
+
     def _report(self, outcome: Outcome) -> None:
-        change = outcome.change
         emit(
             "outcome",
             self._info.name,
-            host=change.host,
-            resource=change.resource,
-            action=change.action,
+            **_name(outcome.change),
             outcome=outcome.word,
             duration_ms=outcome.duration_ms,
             message=str(outcome.error or ""),
@@ -243,6 +243,8 @@ class Step:
         if isinstance(self._facts, PreflightFacts):
             # Its observation is its verification: it read everything a moment ago.
             return [self._facts.verdict]
+        if self._info.deploys:
+            return self._deploying()
         checks = list(module.verify(self._live))
         if CONVERGED not in self._info.required_checks(self._live.site):
             return checks
@@ -252,6 +254,17 @@ class Step:
         again = self._planned(facts) if self._applied else self._shown_plan()
         left = "; ".join(f"{change.host}: {change.summary}" for change in again.changes)
         return [*checks, Check(CONVERGED, "every host", "0 changes", left or "0 changes")]
+
+    def _deploying(self) -> list[Check]:
+        """Make checks that deploy something, alone at the site."""
+        with site_lock(self._live, self._info.name) as lock:
+            lock.proceed()
+            try:
+                return list(self._info.module.verify(self._live))
+            except Refused as error:
+                raise CheckFailed(
+                    error.message, host=error.host, step=error.step, todo=error.todo
+                ) from error
 
     def _verdict(self, checks: int, failed: int) -> None:
         emit(
@@ -267,6 +280,10 @@ class Step:
         if isinstance(self._facts, PreflightFacts):
             return stops.unfit(failed[0], blocking(self._facts.findings), self._info.name)
         return stops.unproven(failed, self._info.name)
+
+
+def _name(change: Change) -> dict[str, str]:
+    return {"host": change.host, "resource": change.resource, "action": change.action}
 
 
 def _nothing() -> Shown:

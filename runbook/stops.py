@@ -39,7 +39,7 @@ def broken(outcomes: Sequence[Outcome], plan: Plan) -> RunbookError | None:
         return None
     text = "\n".join(f"{o.change.host}: {o.change.summary}: {o.error}" for o in failed)
     # Refused also says that nothing was changed.
-    refused = all(isinstance(outcome.error, Refused) for outcome in outcomes)
+    refused = all(outcome.word == "refused" for outcome in outcomes)
     kind: type[RunbookError] = Refused if refused else ChangeFailed
     return kind(
         text,

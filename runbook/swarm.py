@@ -56,7 +56,7 @@ class Conflict(EngineError):
     """The name is taken, or somebody else changed the object meanwhile."""
 
 
-class EngineTimeout(EngineError):
+class EngineTimeout(EngineError, Lost):
     """The engine did not answer in time."""
 
 

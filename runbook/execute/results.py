@@ -114,10 +114,20 @@ def exit_status(results: Results) -> ExitStatus:
     if broken is not None:
         codes = [error.get("exit_code") for error in broken["errors"]]
         known = [code for code in codes if code in tuple(ExitStatus) and code != ExitStatus.DONE]
-        return ExitStatus(known[0]) if known else ExitStatus.FAILED
+        code = ExitStatus(known[0]) if known else ExitStatus.FAILED
+        # Whoever refuses speaks for itself; that nothing was changed is said of the whole run.
+        touched = code is ExitStatus.REFUSED and what_was_touched(results)
+        return ExitStatus.FAILED if touched else code
     if results["mode"] == "plan" and any(step["changes"] for step in results["steps"]):
         return ExitStatus.DIFFERENCES
     return ExitStatus.DONE
+
+
+def what_was_touched(results: Results) -> str:
+    """Return how many changes of a run were made, or may have been; empty where none was."""
+    outcomes = [outcome for step in results["steps"] for outcome in step["outcomes"]]
+    made = sum(outcome.get("outcome") != "refused" for outcome in outcomes)
+    return f" ({made} change{'s' if made > 1 else ''} had been begun before)" if made else ""
 
 
 def first_broken(results: Results) -> Results | None:
@@ -126,7 +136,7 @@ def first_broken(results: Results) -> Results | None:
     return min(broken, key=lambda step: step["finished"] or "~", default=None)
 
 
-def _evidence(entries: Iterable[Entry], step: str) -> Results:
+def _evidence(entries: Sequence[Entry], step: str) -> Results:
     found: Results = {"digest": None, "changes": [], "verdict": None}
     found |= {plural: [] for plural in _LISTS.values()}
     for event in (entry["event"] for entry in entries if entry["kind"] == "event"):
@@ -139,7 +149,22 @@ def _evidence(entries: Iterable[Entry], step: str) -> Results:
             found["verdict"] = particulars
         elif name in _LISTS:
             found[_LISTS[name]].append(particulars)
+    found["outcomes"] += _cut_off(entries, step, found["outcomes"])
     return found | {"counts": _counts(found)}
+
+
+def _cut_off(entries: Iterable[Entry], step: str, outcomes: Sequence[Results]) -> list[Results]:
+    """Return the changes that were begun and of whose end nothing was heard."""
+    names = ("host", "resource", "action")
+    ended = [tuple(outcome.get(name) for name in names) for outcome in outcomes]
+    told = [entry["event"] for entry in entries if entry["kind"] == "event"]
+    begun = [e for e in told if e["event"] == "begun" and e.get("step") == step]
+    message = "the run ended while it was made"
+    return [
+        {**{name: event.get(name) for name in names}, "outcome": "unknown", "message": message}
+        for event in begun
+        if tuple(event.get(name) for name in names) not in ended
+    ]
 
 
 def _counts(found: Results) -> dict[str, int]:

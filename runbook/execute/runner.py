@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from runbook.events import SWITCH
 from runbook.execute import closing
 from runbook.execute.record import Record
-from runbook.execute.results import collect, exit_status, first_broken, outcome
+from runbook.execute.results import collect, exit_status, first_broken, outcome, what_was_touched
 from runbook.execute.selection import Request, Step, order, side_by_side
 from runbook.execute.status import ENDED_WELL, ExitStatus, Status
 
@@ -209,6 +209,8 @@ class Runner:
             reason = f"interrupted by {signal.Signals(self._signal).name}"
         elif broken is not None:
             status, reason = Status(broken["status"]), f"{broken['step']}: {broken['reason']}"
+            if any(error.get("exit_code") == ExitStatus.REFUSED for error in broken["errors"]):
+                reason += what_was_touched(results)
         ended: dict[str, Any] = {"status": status.value, "reason": reason, "exit_status": int(code)}
         self.journal.write("run closed", **ended, duration_ms=_ms_since(begun))
 

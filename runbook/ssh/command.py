@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass
 from datetime import datetime
 
-from runbook.errors import RunbookError
+from runbook.errors import Lost, RunbookError
 
 NO_STATUS = -1  # no exit status: ended by a signal, or not ended
 SHOWN_LINES = 5
@@ -71,7 +71,7 @@ class CommandFailed(RunbookError):
         self.result = result
 
 
-class CommandTimeout(RunbookError):
+class CommandTimeout(Lost):
     """A command did not end in time; it may still be running.
 
     Args:

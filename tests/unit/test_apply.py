@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from fakes import live, parameters
 
-from runbook.apply import Outcome, apply
+from runbook.apply import Outcome, Reports, apply
 from runbook.changes import Change, Plan
-from runbook.errors import ChangeFailed, Refused, RunbookError
+from runbook.errors import ChangeFailed, Lost, Refused, RunbookError, Unreachable
 from runbook.live import Live
 
 
@@ -37,7 +37,10 @@ class Log:
         return apply(
             live(parameters("article")),
             Plan("test", changes),
-            lambda outcome: self.lines.append(f"{outcome.change.resource} {outcome.word}"),
+            Reports(
+                lambda change: self.lines.append(f"{change.resource} begun"),
+                lambda outcome: self.lines.append(f"{outcome.change.resource} {outcome.word}"),
+            ),
             lambda: self.lines.append("proceed"),
         )
 
@@ -57,10 +60,13 @@ class TestOrder:
     """What is made when."""
 
     def test_stages_one_after_another(self, log: Log) -> None:
-        """Before each stage the run is asked whether it may go on."""
+        """Before each change the run is asked whether it may go on."""
         log.apply(log.change("second", stage=2), log.change("first", stage=0))
 
-        assert log.lines == ["proceed", "first", "first done", "proceed", "second", "second done"]
+        assert log.lines == [
+            *("proceed", "first begun", "first", "first done"),
+            *("proceed", "second begun", "second", "second done"),
+        ]
 
     def test_one_host_in_the_order_of_the_plan(self, log: Log) -> None:
         """What comes later in a plan is made later on the same host."""
@@ -135,8 +141,53 @@ class TestFailure:
         plan = Plan("test", (log.change("never"),))
 
         with pytest.raises(Refused):
-            apply(live(parameters("article")), plan, unwanted, refuse)
+            apply(live(parameters("article")), plan, Reports(unwanted, unwanted), refuse)
         assert log.lines == []
+
+    def test_to_proceed_after_a_change_is_no_refusal(self, log: Log) -> None:
+        """Where something was changed, nobody says that nothing was."""
+
+        def proceed() -> None:
+            if log.lines:
+                refuse()
+
+        plan = Plan("test", (log.change("first"), log.change("never")))
+        told: list[str] = []
+        reports = Reports(lambda _change: None, lambda outcome: told.append(outcome.word))
+        with pytest.raises(ChangeFailed, match="another run has the site; what was changed"):
+            apply(live(parameters("article")), plan, reports, proceed)
+        assert (log.lines, told) == (["first"], ["done"])
+
+    def test_interrupt_begins_nothing_more_and_tells_the_rest(self, log: Log) -> None:
+        """What is being made when Ctrl-C comes is waited for and told; what waits is not begun."""
+        told: list[str] = []
+        held, interrupted = threading.Event(), threading.Event()
+
+        def hold(_live: Live) -> None:
+            held.set()
+            assert interrupted.wait(5)
+
+        def ended(outcome: Outcome) -> None:
+            told.append(f"{outcome.change.resource} {outcome.word}")
+            if outcome.change.resource == "quick":
+                assert held.wait(5)
+                interrupted.set()
+                raise KeyboardInterrupt
+
+        plan = Plan(
+            "test",
+            (
+                Change("docker01", "slow", "update", "a", "b", "", 0, hold),
+                log.change("after slow"),
+                log.change("quick", host="docker02"),
+                log.change("after quick", host="docker02"),
+                log.change("later", stage=1),
+            ),
+        )
+        with pytest.raises(KeyboardInterrupt):
+            apply(live(parameters("article")), plan, Reports(lambda _c: None, ended), lambda: None)
+        assert log.lines == ["quick"]
+        assert "slow done" in told
 
 
 def refuse() -> None:
@@ -144,7 +195,7 @@ def refuse() -> None:
     raise Refused("another run has the site")
 
 
-def unwanted(_outcome: Outcome) -> None:
+def unwanted(_told: object) -> None:
     """Take no outcome."""
     raise AssertionError("nothing was tried")
 
@@ -152,7 +203,16 @@ def unwanted(_outcome: Outcome) -> None:
 class TestOutcome:
     """What is known of one change."""
 
-    @pytest.mark.parametrize(("error", "word"), [(None, "done"), (ChangeFailed("no"), "failed")])
+    @pytest.mark.parametrize(
+        ("error", "word"),
+        [
+            (None, "done"),
+            (ChangeFailed("no"), "failed"),
+            (Refused("no"), "refused"),
+            (Unreachable("no"), "refused"),
+            (Lost("in the middle"), "unknown"),
+        ],
+    )
     def test_word(self, log: Log, error: RunbookError | None, word: str) -> None:
         """One word says whether it was made."""
         assert word == Outcome(log.change("x"), 1, error).word

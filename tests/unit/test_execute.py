@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import nbformat
@@ -448,16 +447,17 @@ class TestInterruption:
         assert steps(agrees(result.record, 130)) == {"stubborn": "interrupted"}
         assert kernel_is_gone(place.folder)
 
-    def test_ignored_signal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ignored_signal(self) -> None:
         """What nohup has the program ignore stays ignored."""
-        monkeypatch.setattr(runner, "SIGNALS", (signal.SIGHUP, signal.SIGTERM))
-        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with runner.signals_into(SimpleQueue()):
-            heeded = [signal.getsignal(number) for number in runner.SIGNALS]
-        signal.signal(signal.SIGHUP, before)
-
-        assert heeded[0] is signal.SIG_IGN
-        assert callable(heeded[1])
+        script = (
+            "import signal; from queue import SimpleQueue; from runbook.execute import runner\n"
+            "with runner.signals_into(SimpleQueue()):\n"
+            "    numbers = (signal.SIGHUP, signal.SIGTERM)\n"
+            "    print([signal.getsignal(number) is signal.SIG_IGN for number in numbers])\n"
+        )
+        ignoring = ["sh", "-c", 'trap "" HUP; exec "$@"', "nohup", sys.executable, "-c", script]
+        done = subprocess.run(ignoring, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "[True, False]"
 
     def test_beside_another_run(self, at_work: subprocess.Popen[bytes], tmp_path: Path) -> None:
         """A run that begins and ends meanwhile leaves this one alone, and each is closed once."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+import pickle
 import re
-import resource
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
@@ -316,23 +316,28 @@ class TestText:
         assert (root[0].get("name"), name) == (shown, f"lab.{shown} {shown}c")
 
 
-@pytest.fixture
-def closed(tmp_path: Path) -> Iterator[Path]:
-    """A folder that the operator, who is not root, cannot write."""
-    before = os.geteuid()
-    tmp_path.chmod(0o500)
-    os.seteuid(before or 65534)
-    yield tmp_path
-    os.seteuid(before)
+LIMITED = """
+import os, pathlib, pickle, resource, sys
+from runbook.errors import BadInput
+from runbook.execute import junit
+path, values = pathlib.Path(sys.argv[1]), pickle.load(sys.stdin.buffer)
+{limit}
+try:
+    junit.write(path, values)
+except BadInput as error:
+    print(error.message)
+"""
 
 
-@pytest.fixture
-def full() -> Iterator[None]:
-    """A system that takes only the first bytes of a file, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def limited(limit: str, path: Path) -> str:
+    """Write the file in a process of its own that is limited, and return what it was told."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED.format(limit=limit), path],
+        input=pickle.dumps(results(*MIXED)),
+        capture_output=True,
+        check=True,
+    )
+    return done.stdout.decode()
 
 
 class TestWrite:
@@ -349,13 +354,13 @@ class TestWrite:
         assert path.read_bytes() == junit.document(results(*MIXED))
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_whole_or_not_at_all(self, tmp_path: Path, full: None) -> None:
-        """A file that cannot be written to its end leaves the one before, and nothing else."""
+    def test_whole_or_not_at_all(self, tmp_path: Path) -> None:
+        """On a system that takes only the first bytes, as a full disk does, the old one stays."""
         path = tmp_path / "junit.xml"
         path.write_text("before")
 
-        with pytest.raises(BadInput, match=r"junit\.xml cannot be written: File too large"):
-            junit.write(path, results(*MIXED))
+        said = limited("resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))", path)
+        assert "junit.xml cannot be written: File too large" in said
         assert path.read_text() == "before"
         assert list(tmp_path.iterdir()) == [path]
 
@@ -368,10 +373,12 @@ class TestWrite:
         assert caught.value.todo.startswith(f"make {path.parent} a folder that can be written")
         assert not path.parent.exists()
 
-    def test_not_writable(self, closed: Path) -> None:
-        """A folder that is closed to the operator is refused."""
-        with pytest.raises(BadInput, match=r"junit\.xml cannot be written: Permission denied"):
-            junit.write(closed / "junit.xml", results())
+    def test_not_writable(self, tmp_path: Path) -> None:
+        """A folder that is closed to the operator, who is not root, is refused."""
+        tmp_path.chmod(0o500)
+
+        said = limited("os.seteuid(os.geteuid() or 65534)", tmp_path / "junit.xml")
+        assert "junit.xml cannot be written: Permission denied" in said
 
     @pytest.mark.parametrize("name", [".", "..", "folder", "file/junit.xml"])
     def test_not_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:

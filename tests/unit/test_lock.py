@@ -23,6 +23,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> ConfigStore:
     """The Swarm's configs, and a lock that is renewed every hundredth of a second."""
     monkeypatch.setattr(lock, "RENEW_S", 0.01)
     monkeypatch.setattr(lock, "STALE_S", 0.2)
+    monkeypatch.setattr(lock, "SURE_S", 0.1)
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.05)
     monkeypatch.setattr(lock, "until", hurried)
     return ConfigStore()
 
@@ -239,6 +241,23 @@ class TestOther:
             loser.__enter__()
         assert list(store.held) == ["third"]
 
+    def test_holder_that_comes_back_at_the_last_moment(
+        self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A lock that its holder renews while it is taken over stays the holder's."""
+        held = store.put(NAME, "asleep", **OTHER)
+        taker = taking(store)
+        update = taker._update
+
+        def late(seen: dict[str, Any], labels: dict[str, str]) -> bool:
+            held["Version"] = {"Index": 999}
+            return update(seen, labels)
+
+        monkeypatch.setattr(taker, "_update", late)
+        with pytest.raises(Refused, match="run r2 of ana@laptop is changing this site"):
+            taker.__enter__()
+        assert list(store.held) == ["asleep"]
+
 
 class TestLost:
     """A lock that was taken away."""
@@ -275,6 +294,31 @@ class TestLost:
             store.before_list = lambda: Failure(503, "gone")
 
             assert comes_true(lambda: refuses(taken))
+
+    def test_run_that_was_suspended(
+        self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After a night's sleep nothing is changed before the lock is known to be held still."""
+        monkeypatch.setattr(lock, "RENEW_S", 60)
+        with taking(store) as taken:
+            now = time.clock_gettime(lock._CLOCK)
+            monkeypatch.setattr(lock.time, "clock_gettime", lambda _clock: now + 8 * 3600)
+
+            with pytest.raises(Refused, match="could not be renewed for 28800 s"):
+                taken.proceed()
+
+    def test_renewal_that_is_late_is_waited_for(
+        self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A change that would begin on an old renewal begins after the next one."""
+        monkeypatch.setattr(lock, "PATIENCE_S", 5)
+        with taking(store) as taken:
+            store.before_list = lambda: Failure(503, "busy")
+            assert comes_true(lambda: taken._age_s > 0.1)
+            store.before_list = lambda: None
+
+            taken.proceed()
+            assert taken._age_s < 0.2
 
     def test_one_renewal_that_fails_is_made_up_for(self, store: ConfigStore) -> None:
         """A moment without an answer is not the loss of the lock."""

@@ -547,7 +547,9 @@ class TestEvents:
             "hosts",
             "state",
             "plan",
+            "begun",
             "outcome",
+            "begun",
             "outcome",
             "state",
             "hosts",  # those that only the checks reached
@@ -648,7 +650,7 @@ class TestEvents:
             walk("apply").apply()
         outcome, error = events()[-2:]
 
-        assert [event["event"] for event in events()[:-2]] == ["hosts", "state", "plan"]
+        assert [event["event"] for event in events()[:-2]] == ["hosts", "state", "plan", "begun"]
         assert (outcome["outcome"], outcome["message"]) == ("failed", "docker01: disk full")
         assert (error["event"], error["kind"], error["exit_code"]) == ("error", "ChangeFailed", 1)
         assert "disk full" in error["message"]
