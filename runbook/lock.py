@@ -212,24 +212,33 @@ class SwarmLock:
         return answer
 
     def _await_other(self) -> None:
-        """Wait while the holder renews, at most until it is certain that it does."""
-        first = self._other()
-        if first is None:
+        """Wait while the holder renews, at most until it is certain that it does.
+
+        A run that was killed may have a renewal under way, which arrives a little later; one that
+        comes after a whole period is of a run that is alive.
+        """
+        seen = self._other()
+        if seen is None:
             return
         self._live.say(
             self._live.manager,
-            f"waiting up to {STALE_S:.0f} s to see whether {_named(first)} is alive",
+            f"waiting up to {RENEW_S + STALE_S:.0f} s to see whether {_named(seen)} is alive",
         )
-        seen = until(
-            self._other,
-            holds=lambda now: now is None or now["Version"] != first["Version"],
-            timeout_s=STALE_S,
-            every_s=0.5,
-        )
-        if seen is None or self._is_own(seen):
-            return
-        if seen["Version"] != first["Version"]:
-            self._refuse(seen)
+        first = time.monotonic()
+        while True:
+            before = seen
+            seen = until(
+                self._other,
+                holds=lambda now, was=before: now is None or now["Version"] != was["Version"],  # type: ignore[misc]
+                timeout_s=STALE_S,
+                every_s=0.5,
+            )
+            if seen is None or self._is_own(seen):
+                return
+            if seen["Version"] == before["Version"]:
+                break
+            if time.monotonic() - first > RENEW_S:
+                self._refuse(seen)
         # First it is marked as ours, which fails where its holder has just come back to life; then
         # it goes by its id, since a lock that a third run has made meanwhile has another one.
         if not self._update(seen, self._labels):

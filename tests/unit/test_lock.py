@@ -215,6 +215,23 @@ class TestOther:
             assert names(store) == [NAME]
             taken.proceed()
 
+    def test_last_renewal_of_a_killed_run(
+        self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A renewal that was under way when the run was killed is no sign of life."""
+        monkeypatch.setattr(lock, "RENEW_S", 0.5)
+        store.put(NAME, "dead", **OTHER)
+        looks = iter(range(1000))
+
+        def arrives() -> None:
+            if next(looks) == 3:
+                store.put(NAME, "dead", **OTHER)
+
+        store.before_list = arrives
+        with taking(store) as taken:
+            taken.proceed()
+            assert "dead" not in store.held
+
     def test_that_ends_meanwhile_leaves_the_way_free(self, store: ConfigStore) -> None:
         """A lock that is given back is taken at once."""
         store.put(NAME, "other", **OTHER)
