@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 from runbook.changes import Change
+from runbook.errors import ChangeFailed, Refused
 from runbook.live import Live
+
+# The words of systemctl(1), is-enabled, for a unit that `systemctl enable` cannot help.
+_MASKED = ("masked", "masked-runtime")
+_NEVER = ("static", "alias", "generated", "transient", "bad")
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(\.\d+)? UTC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +54,14 @@ class Service:
         """Return the snippet that reads the unit's facts."""
         unit, path = shlex.quote(self.unit), shlex.quote(self.configuration)
         # A reload is a state of its own, so StateChangeTimestamp is also when it was last reloaded.
-        # `systemctl show` has whole microseconds only with --timestamp=us (systemd 248).
+        # systemctl prints the time of its own zone, whatever the manager's is. Microseconds are had
+        # from systemd 248 on. The file's time is that of its inode's last change: `cp -p`, `touch`
+        # and a restored backup set the other one as they please.
+        show = f"TZ=UTC LC_ALL=C systemctl show {unit} -p StateChangeTimestamp"
         return (
             f"systemctl show {unit} -p UnitFileState -p ActiveState\n"
-            f"t=$(systemctl show {unit} -p StateChangeTimestamp --value --timestamp=us)\n"
-            f's=$(date -d "${{t% UTC}} UTC" +%s.%N 2>/dev/null || echo 0)\n'
-            f"echo Read=$s; echo Written=$(stat -c %.9Y {path} 2>/dev/null || echo 0)"
+            f"{show} --timestamp=us 2>/dev/null || {show}\n"
+            f"echo Changed=$(stat -L -c %.9Z {path} 2>/dev/null); echo Now=$(date +%s.%N)"
         )
 
     @staticmethod
@@ -61,7 +71,7 @@ class Service:
         return ServiceFacts(
             enabled=facts.get("UnitFileState") or "absent",
             active=facts.get("ActiveState") or "absent",
-            stale=float(facts["Written"]) > float(facts["Read"]),
+            stale=_stale(facts),
         )
 
     def plan(self, facts: ServiceFacts, *, written: bool, stage: int) -> list[Change]:
@@ -71,11 +81,15 @@ class Service:
             facts: What was seen.
             written: Whether this plan writes the configuration first.
             stage: The stage in which the service is handled.
+
+        Raises:
+            Refused: The unit cannot be enabled as it is.
         """
+        self._refuse(facts.enabled)
         changes = []
         if facts.enabled != "enabled":
             changes.append(self._change("enable", facts.enabled, "enabled", stage, "disable"))
-        if facts.active != "active":
+        if facts.active not in ("active", "reloading"):
             # `restart`, as published: it also clears a failed state.
             changes.append(self._change("restart", facts.active, "active", stage, "stop"))
         elif written or facts.stale:
@@ -84,11 +98,24 @@ class Service:
             changes.append(self._change("reload", before, after, stage, "reload"))
         return changes
 
+    def _refuse(self, enabled: str) -> None:
+        if enabled in _MASKED:
+            option = "--runtime " if enabled == "masked-runtime" else ""
+            raise Refused(
+                f"the unit {self.unit} is masked, so it can be neither enabled nor started",
+                host=self.host,
+                todo=f"run there: sudo systemctl unmask {option}{self.unit}",
+            )
+        if enabled in _NEVER:
+            raise Refused(
+                f"the unit {self.unit} is {enabled}, so `systemctl enable` does not make it start "
+                "at boot",
+                host=self.host,
+                todo=f"see there: systemctl cat {self.unit}; it needs an [Install] section",
+            )
+
     def _change(self, verb: str, before: str, after: str, stage: int, undo: str) -> Change:
-        if verb == "enable":
-            make = partial(_enable, self.host, self.unit)
-        else:
-            make = partial(_control, self.host, verb, self.unit)
+        make = partial(_enable if verb == "enable" else _control, self.host, verb, self.unit)
         return Change(
             host=self.host,
             resource=f"service {self.unit}",
@@ -101,11 +128,68 @@ class Service:
         )
 
 
-def _enable(host: str, unit: str, live: Live) -> None:
+def _stale(facts: dict[str, str]) -> bool:
+    """Return whether the file changed after it was read; where the times do not tell, it did not.
+
+    A change in the future was made before the clock was set back: no reload would ever be later.
+    """
+    read, now = _moment(facts.get("StateChangeTimestamp", "")), _seconds(facts.get("Now", ""))
+    changed = _seconds(facts.get("Changed", ""))
+    if read is None or changed is None or now is None:
+        return False
+    return read < changed <= now
+
+
+def _moment(stamp: str) -> float | None:
+    """Return the seconds since 1970 of a time that systemctl printed, rounded up where it is."""
+    found = _STAMP.search(stamp)
+    if found is None:
+        return None
+    whole = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+    return whole + float(found[2] or 1)
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _enable(host: str, verb: str, unit: str, live: Live) -> None:
     # Its package may have enabled it by now, and `systemctl enable` takes a second all the same.
-    script = 'systemctl --quiet is-enabled "$1" || systemctl enable "$1"'
-    live.fleet[host].run(["sh", "-c", script, "enable", unit], sudo=True, timeout_s=60)
+    # `is-enabled` is also content with what a boot forgets.
+    script = '[ "$(systemctl is-enabled "$1" 2>/dev/null)" = enabled ] || systemctl enable "$1"'
+    result = live.fleet[host].run(
+        ["sh", "-c", script, verb, unit], sudo=True, timeout_s=60, check=False
+    )
+    if result.status != 0:
+        raise ChangeFailed(
+            f"{_last(result.stderr)} (systemctl enable {unit} gave {result.status})", host=host
+        )
+
+
+# What a unit said since a moment, and what systemd said of it, as plain text (journalctl(1)).
+_CONTROL = """since=$(date +%s)
+said=$(systemctl "$1" "$2" 2>&1) && exit
+status=$?
+journalctl -q -u "$2" --since "@$since" -o cat -n 8 >&2
+echo "$said" >&2
+exit $status
+"""
 
 
 def _control(host: str, verb: str, unit: str, live: Live) -> None:
-    live.fleet[host].run(["systemctl", verb, unit], sudo=True, timeout_s=60)
+    result = live.fleet[host].run(
+        ["sh", "-c", _CONTROL, verb, verb, unit], sudo=True, timeout_s=60, check=False
+    )
+    if result.status != 0:
+        raise ChangeFailed(
+            f"{_last(result.stderr)} (systemctl {verb} {unit} gave {result.status})",
+            host=host,
+            todo=f"see there: journalctl -u {unit}",
+        )
+
+
+def _last(said: str, lines: int = 10) -> str:
+    return "\n    ".join(said.strip().splitlines()[-lines:]) or "systemctl said nothing"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from fakes import FakeFleet, done, live, parameters, recorded
+from pathlib import Path
 
-from runbook.errors import Refused
+import pytest
+from fakes import FakeFleet, done, live, local, parameters, recorded
+
+from runbook.changes import Change
+from runbook.errors import ChangeFailed, Refused
 from runbook.resources.package import Package, PackageFacts
 
 KEEPALIVED = Package("docker01", "keepalived")
@@ -20,30 +23,37 @@ class TestRead:
         [
             pytest.param(
                 recorded("keepalived-docker01")["keepalived"],
-                PackageFacts(VERSION, VERSION),
+                PackageFacts(VERSION),
                 id="installed",
             ),
             pytest.param(
                 recorded("keepalived-absent")["keepalived"], PackageFacts(None, VERSION), id="new"
             ),
             pytest.param(
-                recorded("packages")["unknown"], PackageFacts(None, None), id="unknown to apt"
+                recorded("packages")["unknown"],
+                PackageFacts(None, None, said="Unable to locate package keepalived"),
+                id="unknown to apt",
             ),
             pytest.param(
-                f"installed config-files {VERSION}\ncandidate {VERSION}\n",
+                f"installed config-files {VERSION}\nlists\nInst keepalived ({VERSION} x [amd64])\n",
                 PackageFacts(None, VERSION),
                 id="removed, configuration left",
             ),
             pytest.param(
-                f"installed half-installed {VERSION}\ncandidate {VERSION}\n",
-                PackageFacts(None, VERSION),
+                f"installed half-configured {VERSION}\nunfinished dpkg\nunfinished keepalived\n"
+                f"lists\nConf keepalived ({VERSION} x [amd64])\n",
+                PackageFacts(None, None, unfinished=("dpkg", "keepalived")),
                 id="broken off",
             ),
-            pytest.param("candidate (none)\n", PackageFacts(None, None), id="no candidate"),
             pytest.param(
-                f"installed installed {VERSION}\ncandidate (none)\n",
-                PackageFacts(VERSION, None),
-                id="no source any more",
+                f"installed \nlists\nRemv curl [7.88.1]\nInst keepalived [1:2.0] ({VERSION} x)\n",
+                PackageFacts(None, VERSION, removed=("curl",)),
+                id="removes another",
+            ),
+            pytest.param(
+                "installed \nE: Unable to locate package keepalived\n",
+                PackageFacts(None, None, lists=False, said="Unable to locate package keepalived"),
+                id="no lists",
             ),
         ],
     )
@@ -60,7 +70,7 @@ class TestPlan:
         (change,) = KEEPALIVED.plan(PackageFacts(None, VERSION), 0)
 
         assert done([change]) == [(0, "docker01", "install", "package keepalived")]
-        assert (change.before, change.after) == ("", VERSION)
+        assert (change.before, change.after) == ("", f"{VERSION}, after apt-get update")
         assert change.undo == "sudo apt-get purge keepalived"
 
     @pytest.mark.parametrize("candidate", [VERSION, "1:2.3.0-1", None])
@@ -68,20 +78,40 @@ class TestPlan:
         """Any installed version will do, a newer one on offer or none at all."""
         assert KEEPALIVED.plan(PackageFacts(VERSION, candidate), 0) == []
 
+    def test_no_lists(self) -> None:
+        """A host that has never updated its lists does so, and that is said."""
+        (change,) = KEEPALIVED.plan(
+            PackageFacts(None, None, lists=False, said="Unable to locate it"), 0
+        )
+
+        assert change.after == "the version on offer, after apt-get update"
+
     def test_not_on_offer(self) -> None:
         """Without a candidate the plan is refused, and apt-get update is advised."""
-        with pytest.raises(Refused, match="offers no package 'keepalived'") as caught:
-            KEEPALIVED.plan(PackageFacts(None, None), 0)
+        with pytest.raises(Refused, match="offers no package 'keepalived': Unable") as caught:
+            KEEPALIVED.plan(KEEPALIVED.read(recorded("packages")["unknown"]), 0)
 
         assert caught.value.host == "docker01"
         assert "apt-get update" in caught.value.todo
 
-    @pytest.mark.parametrize(
-        "text", ["", "E: Could not open lock file - open (13: Permission denied)\n"]
-    )
-    def test_unreadable(self, text: str) -> None:
-        """An apt that does not answer is no reason to install anything."""
-        with pytest.raises(Refused):
+    def test_would_remove_another(self) -> None:
+        """What somebody else installed stays, so the plan is refused and says what would go."""
+        with pytest.raises(Refused, match="curl would be removed by installing 'keepalived'"):
+            KEEPALIVED.plan(PackageFacts(None, VERSION, removed=("curl",)), 0)
+
+    def test_dpkg_was_interrupted(self) -> None:
+        """Somebody else's is theirs to finish; what we were cut off in is finished and shown."""
+        with pytest.raises(Refused, match=r"interrupted there \(dpkg, mariadb-server\)") as caught:
+            KEEPALIVED.plan(PackageFacts(None, VERSION, unfinished=("dpkg", "mariadb-server")), 0)
+        (change,) = KEEPALIVED.plan(PackageFacts(None, None, unfinished=("keepalived",)), 0)
+
+        assert caught.value.todo == "run there: sudo dpkg --configure -a"
+        assert change.after.endswith("after apt-get update and dpkg --configure -a")
+
+    def test_unreadable(self) -> None:
+        """A host without apt is told so."""
+        text = "sh: 1: dpkg-query: not found\nsh: 1: apt-get: not found\n"
+        with pytest.raises(Refused, match="offers no package 'keepalived': it does not answer"):
             KEEPALIVED.plan(KEEPALIVED.read(text), 0)
 
 
@@ -95,9 +125,52 @@ class TestMake:
         change.make(live(parameters("article"), fleet))
         (command,) = fleet.commands
 
-        assert (command.host, command.sudo, command.argv[-1]) == ("docker01", True, "keepalived")
-        assert command.argv[:3] == ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get")
-        assert {"-y", "--no-install-recommends", "DPkg::Lock::Timeout=60"} < set(command.argv)
+        assert (command.host, command.sudo) == ("docker01", True)
+        assert command.argv[-3:] == ("keepalived", "no", "120")
+
+    @pytest.mark.parametrize("finish", [False, True])
+    def test_apt(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finish: bool) -> None:
+        """Lists first, and an update that fails is no reason; old configurations stay."""
+        self.fake(tmp_path, monkeypatch, "apt-get", '[ "$1" != update ]')
+        self.fake(tmp_path, monkeypatch, "dpkg", "exit 0")
+        self.change(finish).make(live(parameters("article"), local(tmp_path)))
+        asked = (tmp_path / "said").read_text().splitlines()
+
+        assert ("dpkg --configure -a --force-confdef --force-confold" in asked[0]) is finish
+        assert "apt-get update" in asked[-2]
+        assert "apt-get install -y -q --no-install-recommends" in asked[-1]
+        assert "--force-confold" in asked[-1]
+        assert asked[-1].endswith(" keepalived noninteractive 1")
+
+    def test_failure_begins_with_the_cause(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is apt's error, not what was asked of it, and not its progress."""
+        said = (
+            "Reading lists...\\ndpkg: error processing package keepalived\\nE: Sub-process failed"
+        )
+        self.fake(tmp_path, monkeypatch, "apt-get", f"printf '{said}\\n'; exit 100")
+        with pytest.raises(ChangeFailed) as caught:
+            self.change().make(live(parameters("article"), local(tmp_path)))
+
+        assert caught.value.message.startswith("dpkg: error processing package keepalived\n")
+        assert "E: Sub-process failed (apt-get install keepalived gave 100)" in caught.value.message
+
+    @staticmethod
+    def change(finish: bool = False) -> Change:
+        """Return the installation, of a package that dpkg was cut off in or not."""
+        unfinished = ("keepalived",) if finish else ()
+        (change,) = KEEPALIVED.plan(PackageFacts(None, VERSION, unfinished=unfinished), 0)
+        return change
+
+    @staticmethod
+    def fake(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, does: str) -> None:
+        """Put a program in the way that notes what it is asked, and in which environment."""
+        monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+        program = folder / name
+        environment = '"$DEBIAN_FRONTEND $NEEDRESTART_SUSPEND"'
+        program.write_text(f'#!/bin/sh\necho {name} "$*" {environment} >> {folder}/said\n{does}\n')
+        program.chmod(0o755)
 
     def test_name_is_quoted(self) -> None:
         """The snippet takes the name for one word."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fakes import FakeFleet, done, live, local, parameters, recorded
 
+from runbook.errors import ChangeFailed, Refused
 from runbook.resources.service import Service, ServiceFacts
 
 KEEPALIVED = Service("docker01", "keepalived", "/etc/keepalived/keepalived.conf")
@@ -54,19 +55,60 @@ class TestRead:
         assert facts == KEEPALIVED.read("noise\n" + "\n".join(reversed(text.splitlines())))
 
     @pytest.mark.parametrize(
-        ("read", "written", "stale"),
+        ("read", "changed", "stale"),
         [
-            ("1795438778.290308000", "1795438778.290307999", False),
-            ("1795438778.290308000", "1795438778.290309000", True),
-            ("1795438778.290308000", "0", False),
-            ("0", "1795438778.290308000", True),
+            ("Mon 2026-11-23 12:59:38.290308 UTC", "1795438778.290307999", False),
+            ("Mon 2026-11-23 12:59:38.290308 UTC", "1795438778.290309000", True),
+            ("Mon 2026-11-23 12:59:38.290308 UTC", "1795438999.000000000", False),
+            ("Mon 2026-11-23 12:59:38 UTC", "1795438778.900000000", False),
+            ("Mon 2026-11-23 12:59:38 UTC", "1795438779.100000000", True),
+            ("Mon 2026-11-23 12:59:38.290308 UTC", "", False),
+            ("Mon 2026-11-23 18:29:38.290308 IST", "1795438785.000000000", False),
+            ("lun 2026-11-23 13:59:38 CET", "1795438785.000000000", False),
+            ("", "1795438778.290308000", False),
+        ],
+        ids=[
+            "written before",
+            "written after",
+            "written in the future",
+            "within a whole second",
+            "after a whole second",
+            "no file",
+            "another zone",
+            "another language",
+            "never",
         ],
     )
-    def test_stale(self, read: str, written: str, stale: bool) -> None:
-        """A configuration written a microsecond after it was read is not what runs."""
-        text = f"ActiveState=active\nUnitFileState=enabled\nRead={read}\nWritten={written}\n"
+    def test_stale(self, read: str, changed: str, stale: bool) -> None:
+        """A file changed a microsecond after it was read is not what runs; else it is."""
+        text = (
+            f"ActiveState=active\nUnitFileState=enabled\nStateChangeTimestamp={read}\n"
+            f"Changed={changed}\nNow=1795438790.5\n"
+        )
 
         assert stale is KEEPALIVED.read(text).stale
+
+    @pytest.mark.parametrize("zone", ["Asia/Kolkata", "America/Caracas", "Europe/Madrid", "UTC"])
+    @pytest.mark.parametrize("version", [247, 252])
+    def test_probe_in_another_zone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str, version: int
+    ) -> None:
+        """The time is asked in UTC, whatever the host's zone; systemd 247 has whole seconds."""
+        configuration = tmp_path / "keepalived.conf"
+        configuration.touch()
+        (tmp_path / "systemctl").write_text(
+            f"""#!/bin/sh
+case "$* {version}" in *--timestamp=us*247) exit 1;; esac
+echo "StateChangeTimestamp=$(date -d '1 hour ago' +'%a %Y-%m-%d %H:%M:%S %Z')"
+"""
+        )
+        (tmp_path / "systemctl").chmod(0o755)
+        monkeypatch.setenv("TZ", zone)
+        script = f"PATH={tmp_path}:$PATH\n{Service('x', 'keepalived', str(configuration)).probe}"
+        said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+
+        assert Service.read(said.stdout).stale
+        assert not Service.read(said.stdout.replace("Now=1", "Now=0")).stale
 
     def test_probe_without_systemd(self, tmp_path: Path) -> None:
         """Where systemctl does not answer, the unit is absent and that is no crash."""
@@ -120,6 +162,38 @@ class TestPlan:
 
         assert [change[0] for change in planned(facts, written=True)] == ["restart"]
 
+    @pytest.mark.parametrize("state", ["enabled-runtime", "disabled", "linked", "indirect"])
+    def test_enabled_otherwise(self, state: str) -> None:
+        """What does not last beyond a boot, or is not there at one, is enabled."""
+        (change,) = planned(ServiceFacts(state, "active", stale=False))
+
+        assert change[:3] == ("enable", state, "enabled")
+
+    @pytest.mark.parametrize(
+        ("state", "todo"),
+        [
+            ("masked", "sudo systemctl unmask keepalived"),
+            ("masked-runtime", "sudo systemctl unmask --runtime keepalived"),
+            ("static", "needs an [Install] section"),
+        ],
+    )
+    def test_cannot_be_enabled(self, state: str, todo: str) -> None:
+        """It is known before anything is changed, with the line that mends it."""
+        with pytest.raises(Refused, match=state.removesuffix("-runtime")) as caught:
+            planned(ServiceFacts(state, "inactive", stale=False))
+
+        assert todo in caught.value.todo
+
+    @pytest.mark.parametrize(
+        ("state", "verbs"),
+        [("reloading", []), ("activating", ["restart"]), ("failed", ["restart"])],
+    )
+    def test_in_between(self, state: str, verbs: list[str]) -> None:
+        """One that reloads runs; one that never comes up is started anew."""
+        facts = ServiceFacts("enabled", state, stale=False)
+
+        assert [change[0] for change in planned(facts)] == verbs
+
     def test_stage(self) -> None:
         """The changes are made in the stage they were asked for."""
         changes = KEEPALIVED.plan(ServiceFacts("disabled", "failed", stale=False), written=False,
@@ -142,21 +216,44 @@ class TestMake:
             (change,) = KEEPALIVED.plan(facts, written=False, stage=0)
             change.make(live(parameters("article"), fleet))
 
-        assert [(c.argv, c.sudo) for c in fleet.commands] == [
-            (("systemctl", "restart", "keepalived"), True),
-            (("systemctl", "reload", "keepalived"), True),
+        assert [(c.argv[-2:], c.sudo) for c in fleet.commands] == [
+            (("restart", "keepalived"), True),
+            (("reload", "keepalived"), True),
         ]
+
+    def test_failure_begins_with_the_cause(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What the unit itself said is in its journal, and systemctl only points there."""
+        said = {"systemctl": "echo 'Job failed. See journalctl' >&2; exit 1",
+                "journalctl": "echo 'bind: Address in use'"}  # fmt: skip
+        for name, script in said.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+        (change,) = KEEPALIVED.plan(
+            ServiceFacts("enabled", "failed", stale=False), written=False, stage=0
+        )
+        with pytest.raises(ChangeFailed) as caught:
+            change.make(live(parameters("article"), local(tmp_path)))
+
+        assert caught.value.message.splitlines()[0].startswith("bind: Address in use")
+        assert "systemctl restart keepalived gave 1" in caught.value.message
 
     @pytest.mark.parametrize(
         ("state", "asked"),
-        [("enabled", ["--quiet is-enabled x"]), ("", ["--quiet is-enabled x", "enable x"])],
+        [
+            ("enabled", ["is-enabled x"]),
+            ("enabled-runtime", ["is-enabled x", "enable x"]),
+            ("", ["is-enabled x", "enable x"]),
+        ],
     )
     def test_enable(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, asked: list[str]
     ) -> None:
         """Enabling is asked for only where the package has not done it by then."""
         systemctl = tmp_path / "systemctl"
-        systemctl.write_text(f'#!/bin/sh\necho "$*" >> said\n[ "$1" = enable ] || [ "{state}" ]\n')
+        systemctl.write_text(f'#!/bin/sh\necho "$*" >> said\n[ "$1" = enable ] || echo "{state}"\n')
         systemctl.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
         (change,) = Service("docker01", "x", "/f").plan(

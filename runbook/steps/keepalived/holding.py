@@ -1,0 +1,85 @@
+"""Who holds the VIP, and where it is not the one that should, why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runbook.changes import Check
+from runbook.live import Live
+from runbook.site import Site
+from runbook.waiting import until
+
+HOLDER = "exactly the manager with the highest priority holds the VIP"
+PROBE = "ip -o -4 addr show to {vip}/32"
+# What decides whether a manager can hold the VIP and hears the others, by name; each prints a line
+# only where it speaks against that.
+_REASONS = {
+    "stopped": "systemctl is-active -q keepalived || echo keepalived is not running",
+    "filtered": "{ iptables-save; nft list ruleset; } 2>/dev/null | grep -iE "
+    "'(vrrp|112|multicast|224[.]0[.]0[.]18).*(drop|reject)' | head -n 1 | sed 's/^ */a rule: /'",
+    "said": "journalctl -q -u keepalived -o cat -n 200 | grep -iE "
+    "'FAULT|failed|mismatch|invalid|ignor|VRRP_Script.*(now|timed)' | tail -n 1",
+}
+
+
+def how(text: str) -> str:
+    """Return how an address is there, from what ``PROBE`` printed; empty where it is not."""
+    words = text.split()
+    return f"{words[3]} on {words[1]}" if len(words) > 3 else ""
+
+
+def holders(live: Live) -> str:
+    """Return the managers that hold the VIP now, as one line; empty where none does."""
+    return ", ".join(host for host, held in _held(live).items() if held)
+
+
+def _held(live: Live) -> dict[str, str]:
+    probe = {"vip": PROBE.format(vip=live.site.keepalived.vip)}
+    seen = live.gather(dict.fromkeys(live.site.managers, probe), sudo=False)
+    return {host: how(texts["vip"]) for host, texts in seen.items()}
+
+
+def expected_holder(site: Site) -> str:
+    """Return the manager that should hold the VIP: the one with the highest priority."""
+    return max(site.managers, key=lambda host: site.managers[host].priority)
+
+
+def holder_check(live: Live) -> Check:
+    """Wait until the expected manager alone holds the VIP, and say who does, and else why."""
+    keepalived, expected = live.site.keepalived, expected_holder(live.site)
+    # RFC 5798, 6.1: three adverts and a skew of at most one until a backup takes over, twice where
+    # a lower one was first; a health check must have succeeded `rise` times before.
+    health = keepalived.health_check
+    settle_s = 8 * keepalived.advert_int + 5 + (health.interval * health.rise if health else 0)
+    live.say(None, f"waiting up to {settle_s:.0f} s for {expected} to hold {keepalived.vip}")
+    seen = until(lambda: holders(live), holds=lambda text: text == expected, timeout_s=settle_s)
+    if seen != expected:
+        seen = f"{seen or 'nobody'}: {why_not(live)}"
+    return Check(HOLDER, "every manager", expected, seen)
+
+
+def why_not(live: Live) -> str:
+    """Return the likely reason why the VIP is not where it should be."""
+    expected, held = expected_holder(live.site), {h: how for h, how in _held(live).items() if how}
+    asked = live.gather(dict.fromkeys(live.site.managers, _REASONS))
+    found = {host: {k: v.strip() for k, v in texts.items()} for host, texts in asked.items()}
+    reasons = [_own(live, host, how, found[host]) for host, how in held.items()]
+    told = [reason for reason in reasons if reason]
+    if len(held) > 1 and not told:
+        told = ["VRRP does not pass between them (IP protocol 112, to 224.0.0.18)"]
+        told += [f"{host} has {f['filtered']}" for host, f in found.items() if f["filtered"]]
+    if expected not in held:
+        words = found[expected]
+        told += [f"{expected}: {words[k]}" for k in ("stopped", "filtered", "said") if words[k]]
+    return "; ".join(told) or "no reason found; see journalctl -u keepalived on each manager"
+
+
+def _own(live: Live, host: str, held: str, found: Mapping[str, str]) -> str:
+    """Return why a manager has the VIP that keepalived did not give it; empty where it did."""
+    if found["stopped"]:
+        return f"{host} has {held} although {found['stopped']} there: take it off the interface"
+    if not held.startswith(f"{live.site.keepalived.vip}/32 "):
+        return (
+            f"{host} has {held}, which is not how keepalived gives it: a fixed address of the host"
+        )
+    return ""
