@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
+from math import ceil
 from typing import Final
 
 from runbook.site.model import Host, Site
@@ -196,9 +197,21 @@ def priorities_are_apart(site: Site) -> Iterator[Finding]:
         message = (
             f"{site.managers[other].priority} is close to the {site.managers[name].priority} of "
             f"{name}: their timers end {gap_s * 1000:.1f} ms apart, and both may become master "
-            "for a moment; 200, 150 and 100 are well apart"
+            f"for a moment; {_well_apart(len(site.managers), unit_s)}"
         )
         yield ("managers", other, "priority"), message
+
+
+def _well_apart(managers: int, unit_s: float) -> str:
+    """Return what keeps the timers of so many managers apart, the published spread if that does."""
+    needed, widest = ceil(CLOSE_SKEW_S * 256 / unit_s), 253 // (managers - 1)
+    if widest < needed:
+        interval_s = ceil(CLOSE_SKEW_S * 25600 / widest) / 100
+        return f"no priorities are well apart at this advert_int; {interval_s:g} s is enough"
+    step = min(max(needed, 50), widest)
+    lowest = min(100, 254 - step * (managers - 1))
+    *others, last = [str(lowest + step * number) for number in reversed(range(managers))]
+    return f"{', '.join(others)} and {last} are well apart"
 
 
 def risks_exist(site: Site) -> Iterator[Finding]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from runbook.site import SiteInvalid, load
+from runbook.site import Site, SiteInvalid, load, rules
 
 VALID = Path(__file__).parents[1] / "data" / "sites" / "valid.yml"
 Changed = Callable[[str], list[str]]
@@ -47,6 +48,21 @@ def warnings(tmp_path: Path) -> Changed:
         ]
 
     return changed
+
+
+def spread(priorities: Iterable[int], interval_s: float) -> Site:
+    """Return a site with managers of these priorities and VRRP 3 at this interval."""
+    site = load(VALID).site
+    one = next(iter(site.managers.values()))
+    managers = {f"m{n}": one.model_copy(update={"priority": n}) for n in priorities}
+    timing = site.keepalived.model_copy(update={"version": 3, "advert_int": interval_s})
+    return site.model_copy(update={"managers": managers, "keepalived": timing})
+
+
+def proposed(priorities: Iterable[int], interval_s: float) -> str:
+    """Return what the warning about close priorities ends with."""
+    ((_, said),) = rules.priorities_are_apart(spread(priorities, interval_s))
+    return said.rpartition("; ")[2]
 
 
 class TestValues:
@@ -487,6 +503,19 @@ class TestWarnings:
             "3.9 ms apart, and both may become master for a moment; "
             "200, 150 and 100 are well apart"
         ]
+
+    @pytest.mark.parametrize("interval_s", [0.01, 0.05, 0.06, 0.07, 0.1, 0.15, 1])
+    @pytest.mark.parametrize("managers", [2, 3, 4, 5, 7])
+    def test_what_is_proposed_holds(self, managers: int, interval_s: float) -> None:
+        """Never what is set already: with it, the warning is gone."""
+        proposal = proposed(range(managers, 0, -1), interval_s)
+        if proposal.endswith(" s is enough"):
+            interval_s = float(proposal.split()[0])
+            proposal = proposed(range(managers, 0, -1), interval_s)
+        numbers = [int(number) for number in re.findall(r"\d+", proposal)]
+
+        assert len(numbers) == managers
+        assert list(rules.priorities_are_apart(spread(numbers, interval_s))) == []
 
     @pytest.mark.parametrize(
         ("keepalived", "close"),
