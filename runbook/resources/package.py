@@ -47,7 +47,7 @@ class PackageFacts:
     Attributes:
         installed: The version that is wholly installed, or ``None``.
         candidate: The version that apt would install, or ``None``.
-        lists: Whether apt has any list of packages.
+        unlisted: Whether apt has sources, and never fetched what they offer.
         unfinished: Packages that dpkg was interrupted in; empty where another dpkg is at work.
         removed: Packages that apt would remove for it.
         said: Why apt would not install it.
@@ -55,7 +55,7 @@ class PackageFacts:
 
     installed: str | None
     candidate: str | None = None
-    lists: bool = True
+    unlisted: bool = False
     unfinished: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     said: str = ""
@@ -86,7 +86,8 @@ class Package:
             "  dpkg-query -W -f='${db:Status-Status} ${Package}\\n' |"
             f" sed -En 's/^({_UNFINISHED}) /unfinished /p'\n"
             "fi\n"
-            "find /var/lib/apt/lists -name '*_Packages*' | head -n 1 | sed 's/.*/lists/'\n"
+            "find /var/lib/apt/lists -name '*_Packages*' | grep -q . ||"
+            " ! apt-get indextargets 2>/dev/null | grep -q . || echo unlisted\n"
             f"LC_ALL=C LANGUAGE= {_SIMULATED} {name}"
         )
 
@@ -100,7 +101,7 @@ class Package:
         return PackageFacts(
             installed=None,
             candidate=offered[1] if offered else None,
-            lists=any(key == "lists" for key, _, _ in lines),
+            unlisted=any(key == "unlisted" for key, _, _ in lines),
             unfinished=tuple(value for key, _, value in lines if key == "unfinished"),
             removed=tuple(value.split()[0] for key, _, value in lines if key == "Remv"),
             said="; ".join(value for key, _, value in lines if key == "E:"),
@@ -145,8 +146,7 @@ class Package:
                 host=self.host,
                 todo=f"see there: {_SIMULATED} {self.name}",
             )
-        fresh = not facts.lists and facts.said  # nothing was ever listed, which an update mends
-        if facts.candidate is None and not fresh and not facts.unfinished:
+        if facts.candidate is None and not facts.unlisted and not facts.unfinished:
             raise Refused(
                 f"apt offers no package {self.name!r}: {facts.said or 'it does not answer'}",
                 host=self.host,

@@ -35,24 +35,24 @@ class TestRead:
                 id="unknown to apt",
             ),
             pytest.param(
-                f"installed config-files {VERSION}\nlists\nInst keepalived ({VERSION} x [amd64])\n",
+                f"installed config-files {VERSION}\nInst keepalived ({VERSION} x [amd64])\n",
                 PackageFacts(None, VERSION),
                 id="removed, configuration left",
             ),
             pytest.param(
                 f"installed half-configured {VERSION}\nunfinished dpkg\nunfinished keepalived\n"
-                f"lists\nConf keepalived ({VERSION} x [amd64])\n",
+                f"Conf keepalived ({VERSION} x [amd64])\n",
                 PackageFacts(None, None, unfinished=("dpkg", "keepalived")),
                 id="broken off",
             ),
             pytest.param(
-                f"installed \nlists\nRemv curl [7.88.1]\nInst keepalived [1:2.0] ({VERSION} x)\n",
+                f"installed \nRemv curl [7.88.1]\nInst keepalived [1:2.0] ({VERSION} x)\n",
                 PackageFacts(None, VERSION, removed=("curl",)),
                 id="removes another",
             ),
             pytest.param(
-                "installed \nE: Unable to locate package keepalived\n",
-                PackageFacts(None, None, lists=False, said="Unable to locate package keepalived"),
+                "installed \nunlisted\nE: Unable to locate package keepalived\n",
+                PackageFacts(None, None, unlisted=True, said="Unable to locate package keepalived"),
                 id="no lists",
             ),
         ],
@@ -81,7 +81,7 @@ class TestPlan:
     def test_no_lists(self) -> None:
         """A host that has never updated its lists does so, and that is said."""
         (change,) = KEEPALIVED.plan(
-            PackageFacts(None, None, lists=False, said="Unable to locate it"), 0
+            PackageFacts(None, None, unlisted=True, said="Unable to locate it"), 0
         )
 
         assert change.after == "the version on offer, after apt-get update"
