@@ -148,9 +148,10 @@ class Package:
             )
         if facts.candidate is None and not facts.unlisted and not facts.unfinished:
             raise Refused(
-                f"apt offers no package {self.name!r}: {facts.said or 'it does not answer'}",
+                f"apt would not install {self.name!r}: {facts.said or 'it does not answer'}",
                 host=self.host,
-                todo=f"run sudo apt-get update there, and see apt-cache policy {self.name}",
+                todo="run sudo apt-get update there where its lists are old, or "
+                f"sudo apt-mark unhold {self.name} where it is held",
             )
 
 

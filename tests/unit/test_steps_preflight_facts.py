@@ -555,7 +555,7 @@ class TestRehearsal:
                 "keepalived",
                 "docker02",
                 {"keepalived": recorded("packages")["unknown"]},
-                "apt offers no package",
+                "apt would not install",
             ),
             (
                 "shorewall",
