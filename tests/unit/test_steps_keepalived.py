@@ -25,6 +25,7 @@ from runbook.steps.keepalived import (
     daemon,
     expected_holder,
     foreign,
+    holding,
     reading,
     required_checks,
 )
@@ -793,6 +794,50 @@ class TestVerify:
         keepalived.holder_check(live(declared(keepalived=settings), Moving(())))
 
         assert at_least_s <= round(sum(clock.slept), 3) < at_least_s + 2
+
+    @pytest.mark.parametrize(
+        ("host", "texts", "said"),
+        [
+            (
+                "docker02",
+                {"filtered": "the rule -A INPUT -p vrrp -j DROP\n"},
+                "VRRP does not pass between them (IP protocol 112, to 224.0.0.18); "
+                "docker02 has the rule -A INPUT -p vrrp -j DROP",
+            ),
+            (
+                "docker02",
+                {"stopped": "keepalived is not running\n"},
+                "docker02 has 10.0.0.2/32 on enp0s3 although keepalived is not running there: "
+                "take it off the interface",
+            ),
+            (
+                "docker02",
+                {"vip": "589: enp0s8    inet 10.0.0.2/24 scope global enp0s8"},
+                "docker02 has 10.0.0.2/24 on enp0s8, which is not how keepalived gives it: "
+                "a fixed address of the host",
+            ),
+        ],
+        ids=["firewall", "left behind", "fixed address"],
+    )
+    def test_two_holders(self, host: str, texts: dict[str, str], said: str) -> None:
+        """The likely reason is told: what keeps the adverts away, or an address of its own."""
+        silent = {"stopped": "", "filtered": "", "said": ""}
+        vip = {"vip": recorded("keepalived-docker01")["vip"]}
+        hosts = {name: silent | {"vip": ""} for name in MANAGERS}
+        hosts |= dict.fromkeys(MANAGERS[:2], silent | vip)
+        hosts[host] = hosts[host] | texts
+
+        assert holding.why_not(live(parameters("article"), Recordings(hosts))) == said
+
+    def test_expected_holder_is_not_well(self) -> None:
+        """What keeps the expected one from holding it is told."""
+        silent = {"stopped": "", "filtered": "", "said": "", "vip": ""}
+        hosts = dict.fromkeys(MANAGERS, silent)
+        hosts["docker01"] = silent | {"said": "(VI_1) Entering FAULT STATE\n"}
+        hosts["docker02"] = silent | {"vip": recorded("keepalived-docker01")["vip"]}
+
+        why = holding.why_not(live(parameters("article"), Recordings(hosts)))
+        assert why == "docker01: (VI_1) Entering FAULT STATE"
 
     def test_expected_holder(self) -> None:
         """It is the manager with the highest priority, wherever it is declared."""

@@ -11,12 +11,15 @@ from runbook.waiting import until
 
 HOLDER = "exactly the manager with the highest priority holds the VIP"
 PROBE = "ip -o -4 addr show to {vip}/32"
-# What decides whether a manager can hold the VIP and hears the others, by name; each prints a line
-# only where it speaks against that.
+# What speaks against a manager's holding the VIP and hearing the others, by name; each prints one
+# line, or nothing. A rule counts that drops VRRP by name or number, then a chain that drops all.
+_DROPPED = "(-p (vrrp|112) |(protocol|l4proto|pkttype).* (vrrp|112|multicast)[ ,]|224[.]0[.]0[.]18)"
 _REASONS = {
     "stopped": "systemctl is-active -q keepalived || echo keepalived is not running",
-    "filtered": "{ iptables-save; nft list ruleset; } 2>/dev/null | grep -iE "
-    "'(vrrp|112|multicast|224[.]0[.]0[.]18).*(drop|reject)' | head -n 1 | sed 's/^ */a rule: /'",
+    "filtered": "r=$({ iptables-save; nft list ruleset; } 2>/dev/null)\n"
+    f"{{ echo \"$r\" | grep -iE '{_DROPPED}.*(drop|reject)' ||"
+    " echo \"$r\" | grep -E '^:INPUT DROP|hook input .*policy drop'; }"
+    " | head -n 1 | sed -E 's/^[[:space:]]*/the rule /'",
     "said": "journalctl -q -u keepalived -o cat -n 200 | grep -iE "
     "'FAULT|failed|mismatch|invalid|ignor|VRRP_Script.*(now|timed)' | tail -n 1",
 }
