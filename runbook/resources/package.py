@@ -87,7 +87,7 @@ class Package:
             f" sed -En 's/^({_UNFINISHED}) /unfinished /p'\n"
             "fi\n"
             "find /var/lib/apt/lists -name '*_Packages*' | grep -q . ||"
-            " ! apt-get indextargets 2>/dev/null | grep -q . || echo unlisted\n"
+            " ! apt-get update --print-uris 2>/dev/null | grep -q . || echo unlisted\n"
             f"LC_ALL=C LANGUAGE= {_SIMULATED} {name}"
         )
 
