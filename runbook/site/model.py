@@ -22,6 +22,7 @@ from runbook.site.values import (
     Interface,
     Port,
     Reference,
+    SiteName,
     Subnet,
     SwarmName,
     VrrpVersion,
@@ -265,7 +266,7 @@ class AcceptedRisk(Declared):
 class Site(Declared):
     """A whole site, as one file (and those it extends) declares it."""
 
-    name: HostName = Field(description="name of the site")
+    name: SiteName = Field(description="name of the site")
     lan: Subnet = Field(description="subnet of the LAN")
     gateway: Gateway = Field(description="the Shorewall gateway")
     managers: dict[HostName, Manager] = Field(min_length=1, description="the Swarm's managers")

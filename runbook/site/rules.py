@@ -12,6 +12,7 @@ from itertools import pairwise
 from math import ceil
 from typing import Final
 
+from runbook.names import short
 from runbook.site.model import Host, Site
 from runbook.site.reading import Step
 from runbook.site.risks import risks
@@ -58,13 +59,18 @@ def addresses_fit(site: Site) -> Iterator[Finding]:
 
 
 def names_are_unique(site: Site) -> Iterator[Finding]:
-    """Refuse one name for two hosts."""
-    roles: dict[str, str] = {}
+    """Refuse one name for two hosts: hosts call themselves by a short or a full name at will."""
+    known: dict[str, tuple[str, str]] = {}
     for path, name, _ in placed_hosts(site):
-        if name in roles:
-            place = (*path, "name") if path == ("gateway",) else path
-            yield place, f"{name} is also the name of a host under {roles[name]}"
-        roles.setdefault(name, str(path[0]))
+        other, role = known.setdefault(short(name), (name, str(path[0])))
+        if (name, path[0]) == (other, role):
+            continue
+        place = (*path, "name") if path == ("gateway",) else path
+        if name == other:
+            yield place, f"{name} is also the name of a host under {role}"
+        else:
+            message = f"{name} and {other} under {role} are both {short(name)!r} in short form"
+            yield place, f"{message}, by which hosts are told apart; give one another name"
 
 
 def priorities_are_unique(site: Site) -> Iterator[Finding]:

@@ -12,7 +12,11 @@ from pydantic import BeforeValidator, Field
 
 from runbook import secret
 
-HOST_NAME: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+SITE_NAME: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+# A domain ends in a label that begins with a letter, so an address is no name (RFC 1123, 2.1). The
+# underscore is no letter of a host name, and OpenSSH, the kernel and Swarm take it all the same.
+_LABEL: Final = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+HOST_NAME: Final = rf"^{_LABEL}((\.{_LABEL})*\.[A-Za-z]([A-Za-z0-9_-]{{0,61}}[A-Za-z0-9])?)?$"
 DOMAIN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 INTERFACE: Final = r"^[A-Za-z0-9._-]+$"
 ZONE: Final = r"^[a-z][a-z0-9]*$"
@@ -23,7 +27,8 @@ IMAGE: Final = r"^[a-z0-9][a-z0-9._/:-]*:[A-Za-z0-9_][A-Za-z0-9_.-]*(@sha256:[0-
 REFERENCE: Final = rf"^{secret.REFERENCE}$"
 
 SHAPES: Final = {
-    HOST_NAME: "must be a host name: small letters, digits and inner hyphens",
+    SITE_NAME: "must be a name of small letters, digits and inner hyphens",
+    HOST_NAME: "must be a host name, short or fully qualified: letters, digits and inner hyphens",
     DOMAIN: "must be a DNS name or an address: small letters, digits, hyphens and dots",
     INTERFACE: "must be the name of a network interface, such as enp0s3",
     ZONE: "must be a Shorewall zone: small letters and digits, a letter first",
@@ -82,7 +87,8 @@ Subnet = Annotated[IPv4Network, BeforeValidator(_subnet)]
 VrrpVersion = Annotated[Literal[2, 3], BeforeValidator(_version)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Flag = Annotated[bool, Field(strict=True)]
-HostName = Annotated[str, Field(pattern=HOST_NAME, max_length=63)]
+SiteName = Annotated[str, Field(pattern=SITE_NAME, max_length=63)]
+HostName = Annotated[str, Field(pattern=HOST_NAME, max_length=253)]
 Domain = Annotated[str, Field(pattern=DOMAIN, max_length=253)]
 # 15 characters at most: linux/if.h, IFNAMSIZ.
 Interface = Annotated[str, Field(pattern=INTERFACE, max_length=15)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from runbook.changes import Change, Check
 from runbook.errors import CheckFailed
 from runbook.live import Live
+from runbook.names import as_declared
 from runbook.recipes import render
 from runbook.site import Forward, Site
 from runbook.steps import Row, host_rows
@@ -147,7 +148,7 @@ def ssh_to_vip(live: Live) -> Check:
     """
     expected, vip = expected_holder(live.site), live.site.keepalived.vip
     with live.fleet.fresh(expected, address=str(vip)) as connection:
-        seen = connection.run(["hostname"]).stdout.strip()
+        seen = as_declared(connection.run(["hostname"]).stdout.strip(), live.site.hosts)
     return Check(VIP_SSH, str(vip), expected, seen)
 
 

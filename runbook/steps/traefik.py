@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runbook.changes import Change, Check
 from runbook.errors import ChangeFailed, Refused
 from runbook.live import Live
+from runbook.names import as_declared
 from runbook.recipes import render
 from runbook.resources.file import File, FileFacts
 from runbook.resources.secret import DockerSecret, SecretFacts
@@ -235,7 +236,11 @@ class _Watch:
             found = inspect(self._live, self._service)
             if found is None:
                 return "no service"
-            names = {n["ID"]: n["Description"]["Hostname"] for n in engine.api.nodes()}
+            hosts = self._live.site.hosts
+            names = {
+                node["ID"]: as_declared(node["Description"]["Hostname"], hosts)
+                for node in engine.api.nodes()
+            }
             tasks = engine.api.tasks({"service": self._service})
         current = [t for t in tasks if _runs(t["Spec"], found["Spec"]["TaskTemplate"])]
         self._stop_when_refused(current, names)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import declared
 from ruamel.yaml import YAML
 
 from runbook.site import Site, SiteInvalid, load, rules
@@ -121,7 +122,10 @@ class TestValues:
             ("keepalived: {instance: VI 1}", "instance: must be one word"),
             ("managers: {docker01: {priority: 255}}", "priority: must be at most 254, not 255"),
             ("managers: {docker01: 10.0.0.11}", 'lines of `name: value`, not "10.0.0.11"'),
-            ("managers: {Docker05: {}}", "managers.Docker05: must be a host name: small letters"),
+            ("managers: {-docker05: {}}", "managers.-docker05: must be a host name, short or"),
+            ("managers: {10.0.0.15: {}}", "managers.10.0.0.15: must be a host name, short or"),
+            ("managers: {a..b: {}}", "managers.a..b: must be a host name, short or"),
+            ("name: Lab", "name: must be a name of small letters"),
             ("workers: [docker04]", "workers: must be lines of `name: value`, not a list"),
             ("traefik: {image: traefik}", "must be an image with its tag, such as traefik:v3.7.9"),
             ("traefik: {folder: ../x}", "folder: must be a folder such as ~/traefik"),
@@ -262,6 +266,33 @@ class TestHosts:
         assert problems("gateway:\n  name: docker04\n") == [
             "3:9: gateway.name: docker04 is also the name of a host under workers"
         ]
+
+    @pytest.mark.parametrize("name", ["DOCKER01", "docker01.example.org", "Docker01.b.example"])
+    def test_short_form_of_two_hosts(self, problems: Changed, name: str) -> None:
+        """Nor may two be one name in short form, in any case: hosts are told apart by it."""
+        (problem,) = problems(f"workers:\n  {name}: {{address: 10.0.0.15}}\n")
+
+        assert problem == (
+            f"3:3: workers.{name}: {name} and docker01 under managers are both 'docker01' in short "
+            "form, by which hosts are told apart; give one another name"
+        )
+
+    def test_two_domains(self, problems: Changed) -> None:
+        """Two full names that begin alike are refused as well."""
+        (problem,) = problems(
+            "workers:\n  web.a.example: {address: 10.0.0.15}\n"
+            "  web.b.example: {address: 10.0.0.16}\n"
+        )
+
+        assert "web.b.example and web.a.example under workers are both 'web'" in problem
+
+    @pytest.mark.parametrize(
+        "name", ["DOCKER07", "docker07.example.org", "Docker07.a-b.example", "7", "web_7"]
+    )
+    def test_names_of_hosts(self, name: str) -> None:
+        """A host may be declared by any name that it can have: short, full, in capitals."""
+        assert name in declared(workers={name: {"address": "10.0.0.17"}}).site.workers
+        assert declared(gateway={"name": name}).site.gateway.name == name
 
     def test_priority_of_two_managers(self, problems: Changed) -> None:
         """A priority belongs to one manager, or chance decides who holds the VIP."""
