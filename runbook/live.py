@@ -7,7 +7,7 @@ import secrets
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 
 class Answers(dict[str, str]):
-    """What each snippet printed, by its name, and when the command was started (UTC)."""
+    """What each snippet printed, by its name, and when the command started and ended (UTC)."""
 
-    def __init__(self, texts: Mapping[str, str], started: datetime) -> None:
+    def __init__(self, texts: Mapping[str, str], started: datetime, ended: datetime) -> None:
         super().__init__(texts)
         self.started = started
+        self.ended = ended
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ class Live:
             snippets = probes[connection.host]
             fence = secrets.token_hex(8)
             result = connection.run(["sh", "-s"], stdin=_script(snippets, fence), sudo=sudo)
-            return Answers(
-                _sections(result.stdout, snippets, fence, connection.host), result.started
-            )
+            texts = _sections(result.stdout, snippets, fence, connection.host)
+            ended = result.started + timedelta(milliseconds=result.duration_ms)
+            return Answers(texts, result.started, ended)
 
         report = (lambda host: self.say(host, said)) if said else None
         return self.fleet.each(probes, ask, progress=report)

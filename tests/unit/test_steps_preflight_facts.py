@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import (
+    STARTED,
     TOP,
     Command,
     Failure,
@@ -24,7 +26,7 @@ from fakes import (
     swarm,
 )
 
-from runbook.changes import blocking
+from runbook.changes import Level, blocking
 from runbook.errors import Refused
 from runbook.live import Live
 from runbook.secret import Registry
@@ -37,6 +39,8 @@ from runbook.steps.preflight.facts import (
     HostFacts,
     LanFacts,
     Node,
+    VrrpFacts,
+    clock_offset,
     lan_facts,
     observe_hosts,
     observe_swarm,
@@ -71,7 +75,15 @@ class TestHost:
         assert "02:42:0a:00:00:0b" in facts.macs
         assert "00:00:00:00:00:00" not in facts.macs
         assert facts.default_via == "10.0.0.1"
-        assert facts.engine == EngineFacts("20.10.24+dfsg1", "1.41", "1.12", "active")
+        assert facts.engine == EngineFacts(
+            *("20.10.24+dfsg1", "1.41", "1.12", "active"),
+            node_id="nef9vnqq4eu00168jno3dpfmq",
+            controls=True,
+            unit="enabled",
+        )
+        assert facts.vrrp == VrrpFacts(running=True, firewall=())
+        assert facts.free_kib == {"/": 65681436, "/var/lib/docker": 65681436}
+        assert facts.read_only == ()
         assert facts.gateway is None
 
     def test_worker(self) -> None:
@@ -93,6 +105,13 @@ class TestHost:
             ("default via 10.0.0.1 dev enp0s3 \n", "10.0.0.1"),
             ("default via 10.0.0.254 dev eth1 proto dhcp src 10.0.0.11 metric 100\n", "10.0.0.254"),
             ("default dev ppp0 scope link\n", ""),
+            ("default dev wg0 scope link\ndefault via 10.0.0.1 dev eth0 metric 100\n", ""),
+            (
+                "default via 10.0.0.1 dev a metric 1\ndefault via 10.9.9.9 dev b metric 2\n",
+                "10.0.0.1",
+            ),
+            ("default proto static\n\tnexthop via 10.0.0.1 dev a weight 1\n", "10.0.0.1"),
+            ("default via inet6 fe80::1 dev eth0\n", ""),
             ("", ""),
         ],
     )
@@ -103,6 +122,20 @@ class TestHost:
     def test_clock_that_is_behind(self) -> None:
         """The offset has a sign."""
         assert seen("docker02", clock="1795438730.0\n").clock_offset_s == -60
+        assert seen("docker02", clock="1795438730.%N\n").clock_offset_s == -59  # whole seconds
+
+    @pytest.mark.parametrize(("read_s", "offset_s"), [(-1, -1), (0, 0), (9, 0), (12, 2)])
+    def test_clock_over_a_slow_login(self, read_s: float, offset_s: float) -> None:
+        """A login that took ten seconds is no clock that is off."""
+        ended = STARTED + timedelta(seconds=10)
+        said = f"{STARTED.timestamp() + read_s:.3f}\n"
+
+        assert clock_offset(said, STARTED, ended) == offset_s
+
+    @pytest.mark.parametrize("said", ["", "%s.%N\n", "sh: date: not found\n"])
+    def test_clock_that_was_not_read(self, said: str) -> None:
+        """What is no number is no time."""
+        assert seen("docker02", clock=said).clock_offset_s is None
 
     def test_one_command_a_host(self) -> None:
         """Every host is asked once, as root; managers and workers come first."""
@@ -349,9 +382,14 @@ class TestSwarm:
         nodes = observe_swarm(lab()).nodes
 
         assert [node.hostname for node in nodes] == list(HOSTS[:-1])
-        assert nodes[0] == Node("docker01", "manager", "ready", "active", "10.0.0.11", "leader")
+        assert nodes[0] == Node(
+            "nef9vnqq4eu00168jno3dpfmq",
+            *("docker01", "manager", "ready", "active", "10.0.0.11", "leader"),
+        )
         assert nodes[1].reachability == "reachable"
-        assert nodes[3] == Node("docker04", "worker", "ready", "active", "10.0.0.14", "")
+        assert nodes[3] == Node(
+            "q4jxh363bc5qu8v4tw4ctenre", *("docker04", "worker", "ready", "active", "10.0.0.14", "")
+        )
 
     def test_overlays(self) -> None:
         """Each overlay network has its IPv4 subnets."""
@@ -546,7 +584,7 @@ class TestRehearsal:
     @pytest.mark.parametrize("step", MANAGING)
     def test_step_that_can_be_planned(self, step: str) -> None:
         """A step that plans something, or nothing, has no finding."""
-        assert preflight.refusal(lab(), step) is None
+        assert preflight.rehearsed(lab(), step) == preflight.Rehearsed(step)
 
     @pytest.mark.parametrize(
         ("step", "host", "texts", "what"),
@@ -587,16 +625,19 @@ class TestRehearsal:
         for network in networks:
             network["Attachable"] = True
         engine.answers = swarm() | {"GET /networks": networks}
-        found = preflight.refusal(lab(), "network")
+        found = preflight.rehearsed(lab(), "network").found
 
         assert found is not None
         assert "attachable is True, declared False" in found.what
 
-    def test_other_errors_are_the_steps_own(self, engine: FakeEngine) -> None:
-        """An answer that failed once says nothing about the site."""
+    def test_other_errors(self, engine: FakeEngine) -> None:
+        """An answer that failed once may not come again; it is told, and forbids nothing."""
         engine.answers = swarm() | {"GET /networks": Failure(500)}
+        found = preflight.rehearsed(lab(), "network").found
 
-        assert preflight.refusal(lab(), "network") is None
+        assert found is not None
+        assert (found.level, found.host) == (Level.WARNING, "docker01")
+        assert found.what == "the Docker Engine answered 500: the engine says no"
 
     def test_is_silent(self) -> None:
         """Whoever watches hears of the preflight's own hosts only."""

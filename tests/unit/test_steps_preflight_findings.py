@@ -32,13 +32,14 @@ from runbook.steps.preflight.findings import (
     ports,
     risks,
     routes,
+    space,
     too_old,
 )
 from runbook.steps.preflight.swarm_findings import ingress, membership, overlaps, secret
 
 SITE = parameters("article").site
 BLOCKING, WARNING, FINE = Level.BLOCKING, Level.WARNING, Level.FINE
-ENGINE = EngineFacts("28.5.2", "1.51", "1.24", "active")
+ENGINE = EngineFacts("28.5.2", "1.51", "1.24", "active", node_id="id-docker01", controls=True)
 MACS = {host: f"02:42:0a:00:00:{n:02x}" for n, host in enumerate(SITE.hosts, 11)}
 
 
@@ -53,7 +54,7 @@ def host(name: str = "docker01", **facts: Any) -> HostFacts:
         macs=(MACS[name],),
         default_via="10.0.0.1",
         listeners={22: "sshd"},
-        engine=None if name == "gateway" else ENGINE,
+        engine=None if name == "gateway" else replace(ENGINE, node_id=f"id-{name}"),
         lan=LanFacts((), ()) if name == "docker01" else None,
         gateway=GatewayFacts(
             version="5.2.8",
@@ -85,6 +86,7 @@ def node(name: str, **facts: Any) -> Node:
     """Return a node that is in service, or has other facts."""
     manager = name in SITE.managers
     well = Node(
+        id=f"id-{name}",
         hostname=name,
         role="manager" if manager else "worker",
         state="ready",
@@ -96,11 +98,11 @@ def node(name: str, **facts: Any) -> Node:
 
 
 def swarm(*nodes: Node, **facts: Any) -> SwarmFacts:
-    """Return a Swarm of the article's nodes, these in the place of their namesakes."""
-    others = {one.hostname: one for one in nodes}
-    names = dict.fromkeys([*SITE.managers, *SITE.workers, *others])
+    """Return a Swarm of the article's nodes, these in the place of those with their IDs."""
+    others = {one.id: one for one in nodes}
+    ids = {f"id-{name}": name for name in (*SITE.managers, *SITE.workers)}
     well = SwarmFacts(
-        nodes=tuple(others.get(name) or node(name) for name in names),
+        nodes=tuple(others.get(i) or node(ids[i]) for i in dict.fromkeys([*ids, *others])),
         overlays={"ingress": (IPv4Network("10.11.0.0/24"),)},
         ingress_ports={},
         secrets=frozenset(),
@@ -159,9 +161,9 @@ class TestDeclared:
 class TestIdentity:
     """Whether a host is the one declared."""
 
-    @pytest.mark.parametrize("name", ["docker01", "docker01.example.org"])
+    @pytest.mark.parametrize("name", ["docker01", "docker01.example.org", "DOCKER01", "Docker01."])
     def test_fine(self, name: str) -> None:
-        """Name and address are those declared; a domain may follow the name."""
+        """Name and address are those declared; a domain may follow, in any case."""
         assert gist(identity(SITE, "docker01", host(hostname=name))) == [
             (FINE, "docker01", "identity")
         ]
@@ -170,6 +172,8 @@ class TestIdentity:
         ("facts", "subject", "what"),
         [
             ({"hostname": "docker02"}, "identity", "the host says it is 'docker02'"),
+            ({"hostname": "docker011"}, "identity", "the host says it is 'docker011'"),
+            ({"hostname": "x.docker01"}, "identity", "the host says it is 'x.docker01'"),
             ({"hostname": ""}, "identity", "the host says it is ''"),
             (
                 {"addresses": {"10.0.0.77": "enp0s3"}},
@@ -209,6 +213,35 @@ class TestClock:
 
         assert (found.level, found.what) == (level, what)
 
+    def test_unread(self) -> None:
+        """A clock that was not read is not one that is right."""
+        found = only(clock("docker01", host(clock_offset_s=None)))
+
+        assert (found.level, found.what) == (WARNING, "its clock could not be read")
+
+
+class TestSpace:
+    """What is written to."""
+
+    def test_fine(self) -> None:
+        """There is room, and it can be written to."""
+        assert list(space("docker01", host(free_kib={"/": 10**6, "/var": 400_000}))) == []
+
+    @pytest.mark.parametrize(
+        ("facts", "level", "what"),
+        [
+            ({"read_only": ("/etc",)}, BLOCKING, "/etc is read-only"),
+            ({"free_kib": {"/": 0}}, BLOCKING, "the disk is full: 0 MiB are free on /"),
+            ({"free_kib": {"/": -5}}, BLOCKING, "the disk is full: 0 MiB are free on /"),
+            ({"free_kib": {"/var": 102400}}, WARNING, "the disk is full: 100 MiB are free on /var"),
+        ],
+    )
+    def test_found(self, facts: dict[str, Any], level: Level, what: str) -> None:
+        """A read-only or full filesystem forbids the run; little room is a warning."""
+        found = only(space("docker01", host(**facts)))
+
+        assert (found.level, found.subject, found.what) == (level, "disk", what)
+
 
 class TestEngine:
     """The engine of each node."""
@@ -226,22 +259,52 @@ class TestEngine:
                 "engine",
                 "the Docker Engine does not answer: curl: (7)",
             ),
-            (replace(ENGINE, swarm="inactive"), "swarm", "the engine is inactive in a Swarm"),
-            (replace(ENGINE, swarm="locked"), "swarm", "the engine is locked in a Swarm"),
-            (replace(ENGINE, swarm=""), "swarm", "the engine is not in a Swarm"),
+            (replace(ENGINE, swarm="inactive"), "swarm", "the engine is in no Swarm"),
+            (replace(ENGINE, swarm="locked"), "swarm", "the Swarm is locked on this host"),
+            (replace(ENGINE, swarm=""), "swarm", "the engine is in no Swarm"),
+            (replace(ENGINE, swarm="pending"), "swarm", "the engine is still joining the Swarm"),
+            (
+                replace(ENGINE, swarm="error", swarm_error="x509: expired"),
+                "swarm",
+                "the engine could not come back into its Swarm: x509: expired",
+            ),
+            (
+                replace(ENGINE, controls=False),
+                "swarm",
+                "the Swarm has it as a worker, declared a manager",
+            ),
             (
                 replace(ENGINE, min_api="1.44"),
                 "engine",
                 "traefik:2.0 asks for API 1.24, the engine wants 1.44 or newer",
             ),
         ],
-        ids=["no answer", "no Swarm", "locked", "unknown", "too new for Traefik"],
+        ids=["no answer", "no Swarm", "locked", "unknown", "joining", "error", "worker", "too new"],
     )
     def test_blocking(self, facts: EngineFacts, subject: str, what: str) -> None:
         """No engine, no Swarm, or one that this Traefik cannot speak to forbids the run."""
         found = only(engine(SITE, "docker01", host(engine=facts)))
 
         assert (found.level, found.subject, found.what) == (BLOCKING, subject, what)
+
+    def test_masked(self) -> None:
+        """A unit that will not start at the next boot is a warning while it runs."""
+        found = [*engine(SITE, "docker02", host(engine=replace(ENGINE, unit="masked")))]
+
+        assert [f.level for f in found] == [WARNING, FINE]
+
+    @pytest.mark.parametrize(
+        ("facts", "todo"),
+        [
+            (EngineFacts(error="sh: 1: curl: not found"), "apt-get install curl"),
+            (EngineFacts(error="sh: curl: command not found"), "apt-get install curl"),
+            (EngineFacts(error="curl: (7)", unit="masked"), "systemctl unmask docker; sudo"),
+            (EngineFacts(error="curl: (7)", unit="enabled"), "sudo systemctl start docker"),
+        ],
+    )
+    def test_what_to_do(self, facts: EngineFacts, todo: str) -> None:
+        """What to do is that for the cause."""
+        assert todo in only(engine(SITE, "docker01", host(engine=facts))).todo
 
 
 class TestTooOld:
@@ -438,45 +501,109 @@ class TestMembership:
         """Every declared node is in service; workers nobody declared are nobody's business."""
         stranger = node("docker99", role="worker")
 
-        assert gist(membership(SITE, swarm(stranger))) == [(FINE, "swarm", "quorum")]
+        assert gist(membership(SITE, hosts(), swarm(stranger))) == [(FINE, "swarm", "quorum")]
 
     @pytest.mark.parametrize(
         ("name", "facts", "what"),
         [
             ("docker04", {"role": "manager"}, "the Swarm has it as a manager, declared a worker"),
             ("docker02", {"role": "worker"}, "the Swarm has it as a worker, declared a manager"),
-            ("docker02", {"state": "down"}, "the node is down and active"),
-            ("docker05", {"availability": "drain"}, "the node is ready and drain"),
+            (
+                "docker02",
+                {"state": "down", "message": "heartbeat failure"},
+                "its engine runs, and the Swarm has the node as down (heartbeat failure)",
+            ),
+            ("docker04", {"state": ""}, "its engine runs, and the Swarm has the node as unknown"),
+            ("docker05", {"availability": "drain"}, "the node is drained: it is given no tasks"),
+            ("docker05", {"availability": "pause"}, "the node is paused: it is given no tasks"),
             ("docker03", {"reachability": "unreachable"}, "the other managers cannot reach it"),
+            ("docker03", {"reachability": ""}, "it is to be a manager and has not become one"),
             ("docker01", {"address": "10.0.0.2"}, "it is in the Swarm with the VIP as its address"),
         ],
     )
     def test_blocking(self, name: str, facts: dict[str, Any], what: str) -> None:
         """A node with another role, out of service, cut off, or joined with the VIP."""
-        found = only(membership(SITE, swarm(node(name, **facts))))
+        found = only(membership(SITE, hosts(), swarm(node(name, **facts))))
 
         assert (found.level, found.host, found.what) == (BLOCKING, name, what)
 
+    @pytest.mark.parametrize("called", ["docker04.example.org", "DOCKER04", "localhost", ""])
+    def test_name_does_not_matter(self, called: str) -> None:
+        """A node is its ID, whatever the Swarm calls it."""
+        known = swarm(node("docker04", hostname=called))
+
+        assert gist(membership(SITE, hosts(), known)) == [(FINE, "swarm", "quorum")]
+
     def test_missing_node(self) -> None:
-        """A declared host that is no node forbids the run."""
+        """A host whose engine is no node of this Swarm forbids the run."""
         known = swarm()
         without = replace(known, nodes=known.nodes[1:])
-        found = only(membership(SITE, without))
+        found = only(membership(SITE, hosts(), without))
 
-        assert (found.host, found.what) == ("docker01", "the Swarm has no node of this name")
+        assert found.host == "docker01"
+        assert found.what.startswith("its engine is node id-docker01, which the Swarm of docker01")
+
+    @pytest.mark.parametrize(
+        "left",
+        [
+            {"hostname": "docker06", "address": "10.0.0.16"},
+            {"hostname": "DOCKER06.example.org", "address": "10.0.0.99"},
+            {"hostname": "before", "address": "10.0.0.16"},
+        ],
+        ids=["same name", "name in another form", "same address"],
+    )
+    def test_left_over(self, left: dict[str, str]) -> None:
+        """The old entry of a host that joined again is said to be one, and forbids nothing."""
+        old = node("docker06", id="old", state="down", **left)
+        found = only(membership(SITE, hosts(), swarm(old)))
+
+        assert (found.level, found.host) == (WARNING, "docker06")
+        assert found.what.startswith("an entry of it is left over in the Swarm, old, which is down")
+        assert found.todo == "on a manager: docker node rm old"
+
+    def test_left_over_of_a_manager(self) -> None:
+        """It counts for the quorum until it is demoted, and is never one manager too many."""
+        old = node("docker03", id="old", state="down", reachability="unreachable")
+        found = list(membership(SITE, hosts(), swarm(old)))
+
+        assert [f.level for f in found] == [WARNING, FINE]
+        assert found[0].todo == "on a manager: docker node demote old; docker node rm old"
+        assert found[1].what == "3 of 4 managers reachable"
+
+    def test_without_an_engine(self) -> None:
+        """An entry of a host whose engine does not answer is its own; the engine is at fault."""
+        silent = hosts(docker03=host("docker03", engine=EngineFacts(error="x")))
+        down = node("docker03", state="down", reachability="unreachable")
+
+        assert gist(membership(SITE, silent, swarm(down))) == [(FINE, "swarm", "quorum")]
 
     def test_undeclared_managers(self) -> None:
         """Traefik would run there too, so they must be declared; all are named."""
         strangers = (node("docker98", role="manager"), node("docker97", role="manager"))
-        found = only(membership(SITE, swarm(*strangers)))
+        found = [f for f in membership(SITE, hosts(), swarm(*strangers)) if f.level is BLOCKING]
 
-        assert found.level is BLOCKING
-        assert found.what.endswith("does not declare: docker97, docker98")
+        assert [f.host for f in found] == ["docker98", "docker97"]
+        assert found[0].what.endswith("does not declare: docker98 (id-docker98, at 10.0.0.99)")
+
+    def test_namesake(self) -> None:
+        """Another machine of a declared name is an undeclared one, for it is up."""
+        clone = node("docker02", id="clone", address="10.0.0.99")
+        found = only(membership(SITE, hosts(), swarm(clone)))
+
+        assert (found.level, "docker02 (clone, at 10.0.0.99)" in found.what) == (BLOCKING, True)
+
+    def test_undeclared_manager_that_is_down(self) -> None:
+        """Nobody would declare what is gone."""
+        gone = node("docker99", role="manager", state="down", reachability="unreachable")
+        found = only(membership(SITE, hosts(), swarm(gone)))
+
+        assert (found.level, found.host) == (WARNING, "swarm")
+        assert "docker node demote id-docker99; docker node rm id-docker99" in found.todo
 
     def test_quorum(self) -> None:
         """How many managers are reached is said."""
         lost = swarm(node("docker03", reachability="unreachable"))
-        *_, found = membership(SITE, lost)
+        *_, found = membership(SITE, hosts(), lost)
 
         assert found.what == "2 of 3 managers reachable"
 

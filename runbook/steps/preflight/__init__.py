@@ -14,6 +14,7 @@ from runbook.site import Site
 from runbook.steps import STEPS, Row, find, host_rows
 from runbook.steps.preflight.facts import HostFacts, SwarmFacts, observe_hosts, observe_swarm
 from runbook.steps.preflight.findings import declared, judge
+from runbook.steps.preflight.vip_findings import judge_vip
 
 FIT = "nothing forbids the run"
 
@@ -45,15 +46,18 @@ def observe(live: Live) -> Facts:
     # Their steps are planned here already, so that a refusal comes before the first change.
     managing = [step.name for step in STEPS if step.manages]
     with ThreadPoolExecutor(len(managing)) as pool:
-        rehearsals = [pool.submit(refusal, live, step) for step in managing]
+        rehearsals = [pool.submit(rehearsed, live, step) for step in managing]
         hosts = observe_hosts(live)
         engine = hosts[live.manager].engine
         # Without its engine the first manager cannot be asked; the finding on it says so.
         swarm = observe_swarm(live) if engine is not None and not engine.error else None
         findings = (*declared(live.site_file), *judge(live.site, hosts, swarm))
         findings += tuple(unreadable(live, swarm) if swarm is not None else ())
+        steps = [each.result() for each in rehearsals]
         if not blocking(findings):  # else the steps would only say the same in other words
-            findings += tuple(found for each in rehearsals if (found := each.result()))
+            findings += tuple(step.found for step in steps if step.found)
+        planned = [step.name for step in steps if step.changes]
+        findings += tuple(judge_vip(live, hosts, planned))
     return Facts(hosts, swarm, findings)
 
 
@@ -73,18 +77,32 @@ def unreadable(live: Live, swarm: SwarmFacts) -> Iterator[Finding]:
             yield Finding(Level.BLOCKING, "site", "secret", error.message, why, todo)
 
 
-def refusal(live: Live, step: str) -> Finding | None:
-    """Return why a step would refuse to run, or ``None`` where it would not."""
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What came of planning a step: whether it changes something, and why it would not run."""
+
+    name: str
+    changes: bool = False
+    found: Finding | None = None
+
+
+def rehearsed(live: Live, step: str) -> Rehearsed:
+    """Plan a step without a word, and return what is in its way."""
     info, silent = find(step), Live(live.site_file, live.fleet)
     try:
         facts = info.module.observe(silent)
         plan = Plan(step, tuple(info.module.plan(silent, facts)))
-    except Refused as error:
+    except (Refused, BadInput) as error:
         why = "the run would stop there, after other steps have changed something"
-        return Finding(Level.BLOCKING, error.host or "site", step, error.message, why, error.todo)
-    except RunbookError:  # not about the site: the step itself will tell, should it come again
-        return None
-    return unapproved(step, sealed.moved(step, sealed.part(info, silent, facts, plan)))
+        found = Finding(Level.BLOCKING, error.host or "site", step, error.message, why, error.todo)
+        return Rehearsed(step, found=found)
+    except RunbookError as error:
+        why = "it could not be planned now; should it be so again, the run would stop there"
+        todo = error.todo or "run it again, and mend this where it comes again"
+        found = Finding(Level.WARNING, error.host or "site", step, error.message, why, todo)
+        return Rehearsed(step, found=found)
+    moved = sealed.moved(step, sealed.part(info, silent, facts, plan))
+    return Rehearsed(step, bool(plan.changes), unapproved(step, moved))
 
 
 def unapproved(step: str, moved: list[str]) -> Finding | None:
@@ -100,9 +118,10 @@ def rows(facts: Facts) -> list[Row]:
     """Return the facts as lines of a table."""
     found = []
     for host, seen in facts.hosts.items():
+        offset = None if seen.clock_offset_s is None else f"{seen.clock_offset_s:+.1f} s"
         fields: list[tuple[str, object]] = [
             ("system", seen.system),
-            ("clock offset", f"{seen.clock_offset_s:+.1f} s"),
+            ("clock offset", offset),
             ("default route", seen.default_via or None),
         ]
         if seen.engine is not None:

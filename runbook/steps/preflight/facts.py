@@ -6,7 +6,8 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -19,13 +20,24 @@ LISTEN_S = 1.2
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """A host's engine; ``error`` is set where it does not answer."""
+    """A host's engine; ``error`` is set where it does not answer.
+
+    Attributes:
+        node_id: Its own ID in the Swarm, by which it is found in the Swarm's list.
+        controls: Whether it is a manager at present.
+        swarm_error: Why it is in no Swarm, where it tried to be.
+        unit: What ``systemctl is-enabled docker`` says.
+    """
 
     version: str = ""
     api: str = ""
     min_api: str = ""
     swarm: str = ""
     error: str = ""
+    node_id: str = ""
+    controls: bool = False
+    swarm_error: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +69,50 @@ class GatewayFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class VrrpFacts:
+    """Whether keepalived runs on a manager, and what of its firewall concerns adverts."""
+
+    running: bool
+    firewall: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What was read on one host."""
+    """What was read on one host; ``None`` stands for what could not be read.
+
+    Attributes:
+        free_kib: Space left on the filesystem of each folder that is written to, in KiB.
+        read_only: Those of them on which root cannot write.
+    """
 
     hostname: str
     system: str
     apt: bool
-    clock_offset_s: float
+    clock_offset_s: float | None
     addresses: Mapping[str, str]
     macs: tuple[str, ...]
     default_via: str
-    listeners: Mapping[int, str]
+    listeners: Mapping[int, str] | None
     engine: EngineFacts | None = None
     lan: LanFacts | None = None
     gateway: GatewayFacts | None = None
+    vrrp: VrrpFacts | None = None
+    free_kib: Mapping[str, int] = field(default_factory=dict)
+    read_only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node as the Swarm sees it."""
+    """A node as the Swarm sees it; a manager's ``reachability`` is empty until it is one."""
 
+    id: str
     hostname: str
     role: str
     state: str
     availability: str
     address: str
     reachability: str
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +126,35 @@ class SwarmFacts:
 
 
 _COMMON = {
-    "hostname": "hostname",
+    "hostname": "uname -n",
     "clock": "date +%s.%N",
     "system": '. /etc/os-release; echo "$PRETTY_NAME"',
     "apt": "command -v apt-get",
     "addresses": "ip -o -4 addr show",
     "macs": "ip -o link show",
     "route": "ip -4 route show default",
+    "space": "df -kP / /etc /var /var/lib/docker 2>/dev/null",
+    # access(2) tells root of a filesystem that is mounted read-only, and writes nothing.
+    "read_only": "for d in /etc /var; do [ -w $d ] || echo $d; done",
 }
+_ADVERT = re.compile(r"\bIP ((?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.|(?= ))){4}) > .*\bvrid (\d+)\b")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 # The engine's socket is asked with curl: each start of the docker CLI costs a tenth of a second.
-_ASK = "curl -sS -m 10 --unix-socket /var/run/docker.sock http://engine"
-_ENGINE = {"version": f"{_ASK}/version", "info": f"{_ASK}/info"}
+# Root's .curlrc is left out, which may print more than the answer.
+_ASK = "curl -q -sS -m 10 --unix-socket /var/run/docker.sock http://engine"
+_ENGINE = {
+    "version": f"{_ASK}/version",
+    "info": f"{_ASK}/info",
+    "unit": "systemctl is-enabled docker",
+}
 _LISTENERS = {"sockets": "ss -Hltnp", "containers": f"{_ASK}/containers/json"}
+# A rule on VRRP, on its multicast address, or a policy that drops what no rule admits.
+_VRRP = {
+    "vrrp_running": "systemctl is-active keepalived",
+    "firewall": "{ iptables-save; nft list ruleset; } 2>/dev/null | grep -Ei -e "
+    "'-p (vrrp|112) |-d 224\\.|(protocol|l4proto) (vrrp|112) |daddr 224\\.|^:INPUT DROP'"
+    " -e 'hook input .*policy drop'",
+}
 _GATEWAY = {
     "shorewall": "shorewall version",
     "zones": "cat /etc/shorewall/zones",
@@ -135,7 +181,7 @@ def _probes(site: Site, host: str) -> dict[str, str]:
         return _COMMON | _GATEWAY
     probes = _COMMON | _ENGINE
     if host in site.managers:
-        probes = probes | _LISTENERS
+        probes = probes | _LISTENERS | _VRRP
     if host == next(iter(site.managers)):
         probes = probes | {"lan": _lan_probe(site, site.managers[host].address)}
     return probes
@@ -149,63 +195,134 @@ def observe_hosts(live: Live) -> dict[str, HostFacts]:
 
 
 def _host(texts: Answers) -> HostFacts:
-    route = texts["route"].split()
     return HostFacts(
         hostname=texts["hostname"].strip(),
         system=texts["system"].strip(),
-        apt=bool(texts["apt"].strip()),
-        clock_offset_s=float(texts["clock"]) - texts.started.timestamp(),
+        apt=texts["apt"].startswith("/"),
+        clock_offset_s=clock_offset(texts["clock"], texts.started, texts.ended),
         addresses=_addresses(texts["addresses"]),
-        macs=tuple(
-            line.split("link/ether ")[1].split()[0]
-            for line in texts["macs"].splitlines()
-            if "link/ether " in line
-        ),
-        default_via=route[route.index("via") + 1] if "via" in route else "",
-        listeners=_listeners(texts["sockets"], texts["containers"]) if "sockets" in texts else {},
-        engine=_engine(texts) if "version" in texts else None,
+        macs=tuple(re.findall(rf"link/ether ({_MAC.pattern})", texts["macs"].lower())),
+        default_via=default_via(texts["route"]),
+        listeners=listeners(texts["sockets"], texts["containers"]) if "sockets" in texts else {},
+        engine=engine_facts(texts) if "version" in texts else None,
         lan=lan_facts(texts["lan"]) if "lan" in texts else None,
         gateway=_gateway(texts) if "zones" in texts else None,
+        vrrp=_vrrp(texts) if "vrrp_running" in texts else None,
+        free_kib=_free(texts["space"]),
+        read_only=tuple(re.findall(r"^/\S*$", texts["read_only"], re.MULTILINE)),
     )
+
+
+def clock_offset(said: str, started: datetime, ended: datetime) -> float | None:
+    """Return by how many seconds a host's clock is certainly off, with its sign.
+
+    The clock was read between the start and the end of the command. How long login and sudo took
+    before, or the other snippets after, is not known, and no offset that explains it is one.
+    ``None`` where ``date`` printed no number; one without %N prints whole seconds at least.
+    """
+    seconds = re.match(r"\s*(\d+)(\.\d+)?", said)
+    if seconds is None:
+        return None
+    there, grain = float(seconds[0]), 0 if seconds[2] else 1
+    return max(0.0, there - ended.timestamp()) + min(0.0, there + grain - started.timestamp())
+
+
+def default_via(text: str) -> str:
+    """Return the next hop of the route that is taken, from ``ip -4 route show default``.
+
+    The first is, which has the least metric; its next hops, where it has several, follow it.
+    """
+    first = re.match(r"\s*default.*(?:\n\s+nexthop.*)*", text)
+    via = re.search(r"\bvia (?!inet6)(\S+)", first[0]) if first else None
+    return via[1] if via else ""
 
 
 def _addresses(text: str) -> dict[str, str]:
     """Return interface names by address, from ``ip -o -4 addr show``."""
-    words = [line.split() for line in text.splitlines()]
-    return {w[3].partition("/")[0]: w[1] for w in words if len(w) > 3}
+    found = re.findall(r"^\d+: (\S+)\s+inet ([\d.]+)", text, re.MULTILINE)
+    return {address: interface.partition("@")[0] for interface, address in found}
 
 
-def _engine(texts: Mapping[str, str]) -> EngineFacts:
-    try:
-        server, about = json.loads(texts["version"]), json.loads(texts["info"])
-        return EngineFacts(
-            version=server["Version"],
-            api=server["ApiVersion"],
-            min_api=server["MinAPIVersion"],
-            swarm=about["Swarm"]["LocalNodeState"],
-        )
-    except (json.JSONDecodeError, KeyError):
+def _free(text: str) -> dict[str, int]:
+    """Return the space left by mount point in KiB, from ``df -kP``."""
+    found = re.findall(r"^\S.*\s\d+\s+\d+\s+(-?\d+)\s+\S+%\s+(/.*)$", text, re.MULTILINE)
+    return {mount: int(free) for free, mount in found}
+
+
+def _vrrp(texts: Mapping[str, str]) -> VrrpFacts:
+    lines = [" ".join(line.split()) for line in texts["firewall"].splitlines()]
+    return VrrpFacts(texts["vrrp_running"].strip() == "active", tuple(filter(None, lines)))
+
+
+def _json(text: str) -> Any:
+    """Return the JSON that the engine answered with, or ``None``; curl may warn before it."""
+    for line in text.splitlines():
+        if line.startswith(("{", "[")):
+            try:
+                return json.loads(line)
+            except json.JSONDecodeError:
+                return None
+    return None
+
+
+def _part(value: Any, *names: str) -> Any:
+    """Return what is at a path in the engine's answer; ``None`` where it does not lead there."""
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _text(value: Any, *names: str) -> str:
+    found = _part(value, *names)
+    return found if isinstance(found, str) else ""
+
+
+def engine_facts(texts: Mapping[str, str]) -> EngineFacts:
+    """Return what ``/version`` and ``/info`` of a host's engine say.
+
+    Source: Docker Engine API, SystemVersion and SystemInfo.
+    """
+    server, about, unit = _json(texts["version"]), _json(texts["info"]), texts["unit"].strip()
+    version, state = _text(server, "Version"), _text(about, "Swarm", "LocalNodeState")
+    if not version or not state:
         said = " ".join(f"{texts['version']} {texts['info']}".split())
-        return EngineFacts(error=said[:300] or "no answer")
+        return EngineFacts(error=said[:300] or "no answer", unit=unit)
+    return EngineFacts(
+        version=version,
+        api=_text(server, "ApiVersion"),
+        min_api=_text(server, "MinAPIVersion"),
+        swarm=state,
+        node_id=_text(about, "Swarm", "NodeID"),
+        controls=_part(about, "Swarm", "ControlAvailable") is True,
+        swarm_error=_text(about, "Swarm", "Error"),
+        unit=unit,
+    )
 
 
-def _listeners(sockets: str, containers: str) -> dict[int, str]:
-    """Return who listens on each TCP port: a service of the Swarm, or a program's name."""
+def listeners(sockets: str, containers: str) -> dict[int, str] | None:
+    """Return who listens on each TCP port: a service of the Swarm, or a program's name.
+
+    ``None`` where ``ss`` said something else than sockets.
+    """
+    if sockets.strip() and not re.search(r"^LISTEN\b", sockets, re.MULTILINE):
+        return None
     found: dict[int, str] = {}
     for line in sockets.splitlines():
         words = line.split()
-        if len(words) > 3:
-            program = words[5].split('"')[1] if len(words) > 5 and '"' in words[5] else "a program"
-            found[int(words[3].rpartition(":")[2])] = program
+        port = words[3].rpartition(":")[2] if len(words) > 3 else ""
+        if words and words[0] == "LISTEN" and port.isdecimal():
+            program = re.search(r'\(\("([^"]+)"', line)
+            found[int(port)] = program[1] if program else "a program"
     # The proxy of a container that starts or stops is there without the container. Whose it is will
     # show in a moment; the foreign ones that stay are found by their containers.
     found = {port: program for port, program in found.items() if program != "docker-proxy"}
     # Without a userland proxy a published port has no socket, so containers are asked as well.
-    for container in json.loads(containers) if containers.startswith("[") else []:
-        service = container["Labels"].get("com.docker.swarm.service.name")
-        for port in container["Ports"]:
-            if "PublicPort" in port:
-                found[port["PublicPort"]] = f"service {service}" if service else "a container"
+    answer = _json(containers)
+    for container in answer if isinstance(answer, list) else []:
+        service = _part(container, "Labels", "com.docker.swarm.service.name")
+        for port in _part(container, "Ports") or []:
+            if isinstance(public := _part(port, "PublicPort"), int):
+                found[public] = f"service {service}" if service else "a container"
     return found
 
 
@@ -219,9 +336,8 @@ def lan_facts(text: str) -> LanFacts:
     for line in text.splitlines():
         if " from " in line and (mac := _MAC.search(line.lower())):
             macs.add(mac[0])
-        elif "vrid " in line and " > " in line:
-            source = line.split(" > ")[0].split()[-1]
-            adverts.add(Advert(IPv4Address(source), int(line.split("vrid ")[1].split(",")[0])))
+        elif advert := _ADVERT.search(line):
+            adverts.add(Advert(IPv4Address(advert[1]), int(advert[2])))
     return LanFacts(
         # Both say first what they do; without that, they did not.
         adverts=tuple(sorted(adverts, key=str)) if "listening on" in text else None,
@@ -254,33 +370,36 @@ def observe_swarm(live: Live) -> SwarmFacts:
         nodes = [_node(node) for node in api.nodes()]
         networks = api.networks(filters={"driver": "overlay"})
         services = api.services()
-        names = frozenset(secret["Spec"]["Name"] for secret in api.secrets())
+        names = frozenset(_text(secret, "Spec", "Name") for secret in api.secrets())
     return SwarmFacts(
-        nodes=tuple(sorted(nodes, key=lambda node: node.hostname)),
-        overlays={n["Name"]: _subnets(n) for n in networks},
+        nodes=tuple(sorted(nodes, key=lambda node: (node.hostname, node.id))),
+        overlays={_text(network, "Name"): _subnets(network) for network in networks},
         ingress_ports={
-            port["PublishedPort"]: service["Spec"]["Name"]
+            port["PublishedPort"]: _text(service, "Spec", "Name")
             for service in services
-            for port in service.get("Endpoint", {}).get("Ports", [])
-            if port.get("PublishMode") == "ingress" and "PublishedPort" in port
+            for port in _part(service, "Endpoint", "Ports") or []
+            if _part(port, "PublishMode") == "ingress" and _part(port, "PublishedPort")
         },
         secrets=names,
     )
 
 
 def _node(node: Mapping[str, Any]) -> Node:
-    manager = node.get("ManagerStatus") or {}
-    address = manager.get("Addr", "").rpartition(":")[0] or node["Status"].get("Addr", "")
+    # A manager has its address from what it advertises; one that never came has none.
+    advertised = _text(node, "ManagerStatus", "Addr").rpartition(":")[0].strip("[]")
+    leads = _part(node, "ManagerStatus", "Leader") is True
     return Node(
-        hostname=node["Description"]["Hostname"],
-        role=node["Spec"]["Role"],
-        state=node["Status"]["State"],
-        availability=node["Spec"]["Availability"],
-        address=address,
-        reachability="leader" if manager.get("Leader") else manager.get("Reachability", ""),
+        id=_text(node, "ID"),
+        hostname=_text(node, "Description", "Hostname"),
+        role=_text(node, "Spec", "Role"),
+        state=_text(node, "Status", "State"),
+        availability=_text(node, "Spec", "Availability"),
+        address=advertised or _text(node, "Status", "Addr"),
+        reachability="leader" if leads else _text(node, "ManagerStatus", "Reachability"),
+        message=_text(node, "Status", "Message"),
     )
 
 
 def _subnets(network: Mapping[str, Any]) -> tuple[IPv4Network, ...]:
-    pools = (network.get("IPAM") or {}).get("Config") or []
-    return tuple(IPv4Network(pool["Subnet"]) for pool in pools if ":" not in pool["Subnet"])
+    subnets = [_text(pool, "Subnet") for pool in _part(network, "IPAM", "Config") or []]
+    return tuple(IPv4Network(s, strict=False) for s in subnets if s and ":" not in s)

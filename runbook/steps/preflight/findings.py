@@ -6,12 +6,31 @@ import re
 from collections.abc import Iterator, Mapping
 
 from runbook.changes import Finding, Level, fine
+from runbook.names import same_host
 from runbook.site import Site, SiteFile, unaccepted_risks
-from runbook.steps.preflight.facts import HostFacts, SwarmFacts
+from runbook.steps.preflight.facts import EngineFacts, HostFacts, SwarmFacts
 from runbook.steps.preflight.swarm_findings import judge_swarm
 
 Hosts = Mapping[str, HostFacts]
 CLOCK_WARN_S, CLOCK_BLOCK_S = 2, 60
+# A configuration and a package fit into the one, Traefik's image into the other.
+SPACE_BLOCK_KIB, SPACE_WARN_KIB = 20 * 1024, 300 * 1024
+
+
+# By LocalNodeState; source: Docker Engine API, LocalNodeState.
+_JOIN = "join the host: docker swarm join-token, on a manager, prints the command"
+NO_SWARM = {
+    "inactive": ("the engine is in no Swarm", _JOIN),
+    "pending": (
+        "the engine is still joining the Swarm",
+        "see that it reaches the managers' port 2377, and journalctl -u docker",
+    ),
+    "error": (
+        "the engine could not come back into its Swarm",
+        "see journalctl -u docker; where it was removed: docker swarm leave, and join it again",
+    ),
+    "locked": ("the Swarm is locked on this host", "docker swarm unlock, on this host"),
+}
 
 
 def judge(site: Site, hosts: Hosts, swarm: SwarmFacts | None) -> Iterator[Finding]:
@@ -20,6 +39,7 @@ def judge(site: Site, hosts: Hosts, swarm: SwarmFacts | None) -> Iterator[Findin
     for host, seen in hosts.items():
         yield from identity(site, host, seen)
         yield from clock(host, seen)
+        yield from space(host, seen)
         yield from engine(site, host, seen)
     yield from gateway(site, hosts)
     for host in site.managers:
@@ -27,7 +47,7 @@ def judge(site: Site, hosts: Hosts, swarm: SwarmFacts | None) -> Iterator[Findin
         yield from ports(site, host, hosts[host])
     yield from lan(site, hosts)
     if swarm is not None:
-        yield from judge_swarm(site, swarm)
+        yield from judge_swarm(site, hosts, swarm)
 
 
 def declared(site_file: SiteFile) -> Iterator[Finding]:
@@ -49,7 +69,7 @@ def risks(site: Site) -> Iterator[Finding]:
 def identity(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
     """A host is the one declared when its name and its LAN address are."""
     declared = str(site.hosts[host].address)
-    if seen.hostname.partition(".")[0] != host:
+    if not same_host(seen.hostname, host):
         yield Finding(
             Level.BLOCKING,
             host,
@@ -65,14 +85,14 @@ def identity(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
             "identity",
             f"no interface has the declared address {declared}",
             "the VIP's interface is found by this address",
-            f"declare one of: {', '.join(seen.addresses)}",
+            f"declare one of: {', '.join(seen.addresses) or 'none was read'}",
         )
     elif not seen.apt:
         yield Finding(
             Level.BLOCKING,
             host,
             "system",
-            f"{seen.system} has no apt-get",
+            f"{seen.system or 'the system'} has no apt-get",
             "packages are installed with apt",
             "use Debian or Ubuntu on this host",
         )
@@ -82,6 +102,11 @@ def identity(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
 
 def clock(host: str, seen: HostFacts) -> Iterator[Finding]:
     """Swarm's certificates and every record depend on clocks that agree."""
+    why = "Swarm's certificates are judged by it, and times in the record would not agree"
+    if seen.clock_offset_s is None:
+        todo = f"see on {host} what `date +%s` prints, and that its clock is right"
+        yield Finding(Level.WARNING, host, "clock", "its clock could not be read", why, todo)
+        return
     offset = abs(seen.clock_offset_s)
     if offset < CLOCK_WARN_S:
         return
@@ -90,9 +115,32 @@ def clock(host: str, seen: HostFacts) -> Iterator[Finding]:
         host,
         "clock",
         f"its clock is {seen.clock_offset_s:+.0f} s off this machine's",
-        "Swarm's certificates are judged by it, and times in the record would not agree",
-        "have it synchronised: timedatectl set-ntp true",
+        why,
+        "have it synchronised: timedatectl set-ntp true; or this machine's, where all differ",
     )
+
+
+def space(host: str, seen: HostFacts) -> Iterator[Finding]:
+    """What is written to has room, and can be written to."""
+    for folder in seen.read_only:
+        yield Finding(
+            Level.BLOCKING,
+            host,
+            "disk",
+            f"{folder} is read-only",
+            "no package, configuration or recipe could be written",
+            f"see on {host}: findmnt -T {folder}; dmesg says why, where an error made it so",
+        )
+    for mount, free in seen.free_kib.items():
+        if free < SPACE_WARN_KIB:
+            yield Finding(
+                Level.BLOCKING if free < SPACE_BLOCK_KIB else Level.WARNING,
+                host,
+                "disk",
+                f"the disk is full: {max(free, 0) // 1024} MiB are free on {mount}",
+                "packages, images and configurations are written there",
+                f"make room: on {host}, sudo du -xh -d 2 {mount} | sort -h | tail",
+            )
 
 
 def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
@@ -106,20 +154,39 @@ def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
             host,
             "engine",
             f"the Docker Engine does not answer: {facts.error}",
-            "a manager without its engine is one failure nearer to a Swarm without quorum",
-            f"on {host}: sudo apt-get install curl, with which the engine is asked"
-            if "curl: not found" in facts.error
-            else f"on {host}: sudo systemctl start docker; then journalctl -u docker",
+            "a manager without its engine is one failure nearer to a Swarm without quorum"
+            if host in site.managers
+            else "the site declares it as a node of the Swarm",
+            _engine_todo(host, facts),
         )
         return
+    if facts.unit in ("masked", "disabled"):
+        yield Finding(
+            Level.WARNING,
+            host,
+            "engine",
+            f"the unit docker is {facts.unit}, though the engine runs",
+            "after the next boot the node would be missing",
+            f"on {host}: sudo systemctl unmask docker; sudo systemctl enable docker",
+        )
     if facts.swarm != "active":
+        what, todo = NO_SWARM.get(facts.swarm, NO_SWARM["inactive"])
         yield Finding(
             Level.BLOCKING,
             host,
             "swarm",
-            f"the engine is {facts.swarm or 'not'} in a Swarm",
+            f"{what}: {facts.swarm_error}" if facts.swarm_error else what,
             "the edge runs on the Swarm that exists; the runbook makes none",
-            "join the host: docker swarm join-token, on a manager, prints the command",
+            todo,
+        )
+    elif host == next(iter(site.managers)) and not facts.controls:
+        yield Finding(
+            Level.BLOCKING,
+            host,
+            "swarm",
+            "the Swarm has it as a worker, declared a manager",
+            "the Swarm is asked and changed through the first declared manager",
+            f"on another manager: docker node promote {facts.node_id}; or declare it a worker",
         )
     elif too_old(site.traefik.image, facts.min_api):
         yield Finding(
@@ -132,6 +199,13 @@ def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
         )
     else:
         yield fine(host, "engine", f"{facts.version}, API {facts.api}, in the Swarm")
+
+
+def _engine_todo(host: str, facts: EngineFacts) -> str:
+    if re.search(r"curl: (command )?not found", facts.error):
+        return f"on {host}: sudo apt-get install curl, with which the engine is asked"
+    unmask = "sudo systemctl unmask docker; " if facts.unit == "masked" else ""
+    return f"on {host}: {unmask}sudo systemctl start docker; then journalctl -u docker"
 
 
 def too_old(image: str, min_api: str) -> bool:
@@ -148,7 +222,7 @@ def too_old(image: str, min_api: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
+    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def gateway(site: Site, hosts: Hosts) -> Iterator[Finding]:
@@ -219,8 +293,17 @@ def ports(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
     """Traefik's ports are free or already Traefik's."""
     ours = f"service {site.traefik.stack}_traefik"
     wanted = [site.traefik.web_port, site.traefik.dashboard.port]
+    if seen.listeners is None:
+        yield Finding(
+            Level.WARNING,
+            host,
+            "port",
+            "ss could not tell who listens, so taken ports are known for containers only",
+            "Traefik publishes its ports in host mode and needs them free",
+            f"on {host}: sudo apt-get install iproute2, then sudo ss -Hltnp",
+        )
     for port in wanted:
-        holder = seen.listeners.get(port) if port is not None else None
+        holder = (seen.listeners or {}).get(port) if port is not None else None
         if holder is None or holder == ours:
             continue
         yield Finding(
