@@ -38,13 +38,12 @@ from runbook.steps.preflight.facts import (
     GatewayFacts,
     HostFacts,
     LanFacts,
-    Node,
     VrrpFacts,
     clock_offset,
     lan_facts,
     observe_hosts,
-    observe_swarm,
 )
+from runbook.steps.preflight.swarm_facts import Node, observe_swarm
 
 MANAGING = [step.name for step in STEPS if step.manages]
 HOSTS = ("docker01", "docker02", "docker03", "docker04", "docker05", "docker06", "gateway")

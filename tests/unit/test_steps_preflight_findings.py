@@ -13,18 +13,10 @@ from fakes import declared, parameters
 from runbook.changes import Finding, Level
 from runbook.site import Site
 from runbook.steps.preflight import findings
-from runbook.steps.preflight.facts import (
-    Advert,
-    EngineFacts,
-    GatewayFacts,
-    HostFacts,
-    LanFacts,
-    Node,
-    SwarmFacts,
-)
+from runbook.steps.preflight.engine_findings import engine, too_old
+from runbook.steps.preflight.facts import Advert, EngineFacts, GatewayFacts, HostFacts, LanFacts
 from runbook.steps.preflight.findings import (
     clock,
-    engine,
     gateway,
     identity,
     judge,
@@ -33,8 +25,8 @@ from runbook.steps.preflight.findings import (
     risks,
     routes,
     space,
-    too_old,
 )
+from runbook.steps.preflight.swarm_facts import Node, SwarmFacts
 from runbook.steps.preflight.swarm_findings import ingress, membership, overlaps, secret
 
 SITE = parameters("article").site

@@ -12,8 +12,9 @@ from runbook.errors import BadInput, Refused, RunbookError
 from runbook.live import Live
 from runbook.site import Site
 from runbook.steps import STEPS, Row, find, host_rows
-from runbook.steps.preflight.facts import HostFacts, SwarmFacts, observe_hosts, observe_swarm
+from runbook.steps.preflight.facts import HostFacts, observe_hosts
 from runbook.steps.preflight.findings import declared, judge
+from runbook.steps.preflight.swarm_facts import SwarmFacts, observe_swarm
 from runbook.steps.preflight.vip_findings import judge_vip
 
 FIT = "nothing forbids the run"

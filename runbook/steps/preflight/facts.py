@@ -1,18 +1,17 @@
-"""What the preflight reads: one command a host, and the Swarm through one manager."""
+"""What the preflight reads of each host, in one command."""
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from ipaddress import IPv4Address
 
 from runbook.live import Answers, Live
 from runbook.site import Site
+from runbook.steps.preflight.answers import parsed, part, text_at
 
 LISTEN_S = 1.2
 """How long adverts of other VRRP routers are listened for; the default interval is one second."""
@@ -99,30 +98,6 @@ class HostFacts:
     vrrp: VrrpFacts | None = None
     free_kib: Mapping[str, int] = field(default_factory=dict)
     read_only: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A node as the Swarm sees it; a manager's ``reachability`` is empty until it is one."""
-
-    id: str
-    hostname: str
-    role: str
-    state: str
-    availability: str
-    address: str
-    reachability: str
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SwarmFacts:
-    """The Swarm's nodes, overlay networks, ingress ports and secrets."""
-
-    nodes: tuple[Node, ...]
-    overlays: Mapping[str, tuple[IPv4Network, ...]]
-    ingress_ports: Mapping[int, str]
-    secrets: frozenset[str]
 
 
 _COMMON = {
@@ -254,47 +229,24 @@ def _vrrp(texts: Mapping[str, str]) -> VrrpFacts:
     return VrrpFacts(texts["vrrp_running"].strip() == "active", tuple(filter(None, lines)))
 
 
-def _json(text: str) -> Any:
-    """Return the JSON that the engine answered with, or ``None``; curl may warn before it."""
-    for line in text.splitlines():
-        if line.startswith(("{", "[")):
-            try:
-                return json.loads(line)
-            except json.JSONDecodeError:
-                return None
-    return None
-
-
-def _part(value: Any, *names: str) -> Any:
-    """Return what is at a path in the engine's answer; ``None`` where it does not lead there."""
-    for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
-def _text(value: Any, *names: str) -> str:
-    found = _part(value, *names)
-    return found if isinstance(found, str) else ""
-
-
 def engine_facts(texts: Mapping[str, str]) -> EngineFacts:
     """Return what ``/version`` and ``/info`` of a host's engine say.
 
     Source: Docker Engine API, SystemVersion and SystemInfo.
     """
-    server, about, unit = _json(texts["version"]), _json(texts["info"]), texts["unit"].strip()
-    version, state = _text(server, "Version"), _text(about, "Swarm", "LocalNodeState")
+    server, about, unit = parsed(texts["version"]), parsed(texts["info"]), texts["unit"].strip()
+    version, state = text_at(server, "Version"), text_at(about, "Swarm", "LocalNodeState")
     if not version or not state:
         said = " ".join(f"{texts['version']} {texts['info']}".split())
         return EngineFacts(error=said[:300] or "no answer", unit=unit)
     return EngineFacts(
         version=version,
-        api=_text(server, "ApiVersion"),
-        min_api=_text(server, "MinAPIVersion"),
+        api=text_at(server, "ApiVersion"),
+        min_api=text_at(server, "MinAPIVersion"),
         swarm=state,
-        node_id=_text(about, "Swarm", "NodeID"),
-        controls=_part(about, "Swarm", "ControlAvailable") is True,
-        swarm_error=_text(about, "Swarm", "Error"),
+        node_id=text_at(about, "Swarm", "NodeID"),
+        controls=part(about, "Swarm", "ControlAvailable") is True,
+        swarm_error=text_at(about, "Swarm", "Error"),
         unit=unit,
     )
 
@@ -317,11 +269,11 @@ def listeners(sockets: str, containers: str) -> dict[int, str] | None:
     # show in a moment; the foreign ones that stay are found by their containers.
     found = {port: program for port, program in found.items() if program != "docker-proxy"}
     # Without a userland proxy a published port has no socket, so containers are asked as well.
-    answer = _json(containers)
+    answer = parsed(containers)
     for container in answer if isinstance(answer, list) else []:
-        service = _part(container, "Labels", "com.docker.swarm.service.name")
-        for port in _part(container, "Ports") or []:
-            if isinstance(public := _part(port, "PublicPort"), int):
+        service = part(container, "Labels", "com.docker.swarm.service.name")
+        for port in part(container, "Ports") or []:
+            if isinstance(public := part(port, "PublicPort"), int):
                 found[public] = f"service {service}" if service else "a container"
     return found
 
@@ -355,51 +307,3 @@ def _gateway(texts: Mapping[str, str]) -> GatewayFacts:
         ip_forward=texts["ip_forward"].strip() == "1",
         stopped_rules=texts["stopped"].strip() not in ("", "0"),
     )
-
-
-def observe_swarm(live: Live) -> SwarmFacts:
-    """Read the Swarm's own view through the Engine API of one manager.
-
-    Raises:
-        Refused: The Swarm has no leader, so it has lost its quorum.
-    """
-    from runbook.swarm import translated
-
-    with translated(live.manager, "preflight"):
-        api = live.engine.api
-        nodes = [_node(node) for node in api.nodes()]
-        networks = api.networks(filters={"driver": "overlay"})
-        services = api.services()
-        names = frozenset(_text(secret, "Spec", "Name") for secret in api.secrets())
-    return SwarmFacts(
-        nodes=tuple(sorted(nodes, key=lambda node: (node.hostname, node.id))),
-        overlays={_text(network, "Name"): _subnets(network) for network in networks},
-        ingress_ports={
-            port["PublishedPort"]: _text(service, "Spec", "Name")
-            for service in services
-            for port in _part(service, "Endpoint", "Ports") or []
-            if _part(port, "PublishMode") == "ingress" and _part(port, "PublishedPort")
-        },
-        secrets=names,
-    )
-
-
-def _node(node: Mapping[str, Any]) -> Node:
-    # A manager has its address from what it advertises; one that never came has none.
-    advertised = _text(node, "ManagerStatus", "Addr").rpartition(":")[0].strip("[]")
-    leads = _part(node, "ManagerStatus", "Leader") is True
-    return Node(
-        id=_text(node, "ID"),
-        hostname=_text(node, "Description", "Hostname"),
-        role=_text(node, "Spec", "Role"),
-        state=_text(node, "Status", "State"),
-        availability=_text(node, "Spec", "Availability"),
-        address=advertised or _text(node, "Status", "Addr"),
-        reachability="leader" if leads else _text(node, "ManagerStatus", "Reachability"),
-        message=_text(node, "Status", "Message"),
-    )
-
-
-def _subnets(network: Mapping[str, Any]) -> tuple[IPv4Network, ...]:
-    subnets = [_text(pool, "Subnet") for pool in _part(network, "IPAM", "Config") or []]
-    return tuple(IPv4Network(s, strict=False) for s in subnets if s and ":" not in s)

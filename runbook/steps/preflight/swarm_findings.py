@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from runbook.changes import Finding, Level, fine
 from runbook.names import same_host
 from runbook.site import Site
-from runbook.steps.preflight.facts import HostFacts, Node, SwarmFacts
+from runbook.steps.preflight.facts import HostFacts
+from runbook.steps.preflight.swarm_facts import Node, SwarmFacts
 
 
 def judge_swarm(site: Site, hosts: Mapping[str, HostFacts], swarm: SwarmFacts) -> Iterator[Finding]:

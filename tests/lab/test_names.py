@@ -1,0 +1,166 @@
+"""Names, memberships and the VIP as on real sites: full names, old entries, two holders."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import SITE, TOP, WAIT_S, Break, Done, Operator, SiteWriter
+from witnesses import holders, must
+
+from runbook.lab import Lab
+from runbook.site import load
+from runbook.waiting import until
+
+RENAME = "hostname {0}; echo {0} > /etc/hostname; systemctl restart docker"
+
+
+def nodes(lab: Lab) -> list[list[str]]:
+    """Return ID, name and state of every entry of the Swarm, as the first manager lists them."""
+    form = "{{.ID}} {{.Hostname}} {{.Status}}"
+    return [
+        line.split()
+        for line in must(lab, "docker01", f"docker node ls --format '{form}'").splitlines()
+    ]
+
+
+def settled(lab: Lab, names: set[str]) -> bool:
+    """Return whether these names are in the Swarm and every node but an old entry is ready."""
+
+    def seen() -> set[str]:
+        return {name for _, name, state in nodes(lab) if state == "Ready"}
+
+    return until(seen, holds=lambda ready: names <= ready, timeout_s=WAIT_S) >= names
+
+
+def rejoin(lab: Lab, node: str, role: str) -> str:
+    """Have a node leave the Swarm and join it again; return its old ID, which is down by then."""
+    token = must(lab, "docker01", f"docker swarm join-token -q {role}").strip()
+    leader = lab.topology.lan_address(11)
+    (old,) = [found for found, name, _ in nodes(lab) if name == node]
+    join = f"docker swarm join --token {token} {leader}:2377"
+    must(lab, node, f"docker swarm leave --force && {join}")
+    assert settled(lab, {node})
+    is_down = until(
+        lambda: [old, node, "Down"] in nodes(lab), holds=lambda down: down, timeout_s=WAIT_S
+    )
+    assert is_down
+    return old
+
+
+def findings(done: Done, level: str) -> list[str]:
+    """Return the preflight's findings of a level, each as host and sentence."""
+    words = done.stderr.splitlines()
+    mark = f": {level}: "
+    return [line.removeprefix("preflight ") for line in words if mark in line]
+
+
+@pytest.mark.parametrize(
+    ("node", "name"),
+    [
+        ("docker06", "docker06.example.org"),
+        ("docker05", "DOCKER05"),
+        ("docker02", "Docker02.Example.ORG"),
+        ("docker01", "docker01.internal"),
+    ],
+)
+def test_name_of_a_node(edge: Lab, operator: Operator, broken: Break, node: str, name: str) -> None:
+    """A node that calls itself by its full name, or in capitals, is the declared one."""
+    broken(node, RENAME.format(name), RENAME.format(node))
+    assert settled(edge, {name})
+    done = operator("run")
+
+    assert done.status == 0, done.text
+    assert findings(done, "blocking") == []
+    assert "0 changes planned" in done.text
+
+
+@pytest.mark.parametrize(
+    ("node", "name"),
+    [
+        ("docker06", "DOCKER06"),
+        ("docker02", "docker02.example.org"),
+        ("docker01", "Docker01"),
+        ("gateway", "gateway.example.org"),
+    ],
+)
+def test_declared_name(
+    edge: Lab, operator: Operator, write_site: SiteWriter, node: str, name: str
+) -> None:
+    """The site may declare the full name, or capitals, of a node that has the short one."""
+    config = write_site.folder / "ssh_config"
+    text = edge.state.ssh_config.read_text()
+    config.write_text(text.replace(f"Host {node}\n", f"Host {node} {name}\n"))
+    site = load(TOP / SITE).site.model_dump(mode="json", exclude_unset=True)
+    site["ssh"] = {"config": str(config)}
+    del site["records"]
+    if node == "gateway":
+        site["gateway"]["name"] = name
+    for role in ("managers", "workers"):
+        site[role] = {name if host == node else host: of for host, of in site[role].items()}
+    done = operator("run", site=write_site(site, extends=None))
+
+    assert done.status == 0, done.text
+    assert "0 changes planned" in done.text
+
+
+@pytest.mark.leaves("unknown")
+@pytest.mark.parametrize(("node", "role"), [("docker06", "worker"), ("docker03", "manager")])
+def test_node_that_joined_again(edge: Lab, operator: Operator, node: str, role: str) -> None:
+    """Its old entry is left over and down; that is said, and forbids nothing."""
+    old = rejoin(edge, node, role)
+    done = operator("check")
+
+    assert done.status in (0, 4), done.text  # Traefik's task may still be starting there
+    assert findings(done, "blocking") == []
+    (said,) = [line for line in findings(done, "warning") if old in line]
+    assert said.startswith(f"{node}: warning: an entry of it is left over in the Swarm")
+    assert "4 of 3" not in done.text
+    demote = f"docker node demote {old} && " if role == "manager" else ""
+    must(edge, "docker01", f"{demote}docker node rm --force {old}")
+
+
+@pytest.mark.parametrize(
+    ("node", "how"),
+    [("docker04", "drain"), ("docker02", "pause")],
+)
+def test_out_of_service(edge: Lab, operator: Operator, broken: Break, node: str, how: str) -> None:
+    """A drained or paused node is said to be that, and a run is refused."""
+    update = "docker node update --availability"
+    broken("docker01", f"{update} {how} {node}", f"{update} active {node}")
+    done = operator("check")
+
+    assert done.status == 3
+    assert [line.split(":")[0] for line in findings(done, "blocking")] == [node]
+    assert f"the node is {'drained' if how == 'drain' else 'paused'}" in done.text
+
+
+@pytest.mark.parametrize(
+    ("node", "rule"),
+    [
+        ("docker02", "INPUT -p vrrp -j DROP"),
+        ("docker01", "OUTPUT -d 224.0.0.0/8 -j DROP"),
+        ("docker02", "INPUT -p 112 -j REJECT"),
+    ],
+)
+def test_two_holders(edge: Lab, operator: Operator, broken: Break, node: str, rule: str) -> None:
+    """Two managers that hold the VIP are found before a run, with the rule that is the cause."""
+    vip = str(edge.topology.vip)
+    broken(node, f"iptables -I {rule}", f"iptables -D {rule}")
+    held = until(lambda: holders(edge, vip), holds=lambda h: len(h) > 1, timeout_s=WAIT_S)
+    assert len(held) > 1
+    for words in (["check"], ["run", "--plan"], ["run"]):
+        done = operator(*words)
+
+        assert done.status == 3, done.text
+        (said,) = findings(done, "blocking")
+        assert "hold the VIP" in said
+        assert f"the firewall of {node} drops adverts" in said
+
+
+def test_worker_with_the_vip(edge: Lab, operator: Operator, broken: Break) -> None:
+    """A host that is no manager and has the VIP is named."""
+    device = f"{edge.topology.vip}/32 dev {edge.topology.interface}"
+    broken("docker05", f"ip addr add {device}", f"ip addr del {device}")
+    done = operator("check")
+
+    assert done.status == 3
+    assert any("it has the VIP" in line for line in findings(done, "blocking")), done.text
