@@ -14,12 +14,10 @@ RENAME = "hostname {0}; echo {0} > /etc/hostname; systemctl restart docker"
 
 
 def nodes(lab: Lab) -> list[list[str]]:
-    """Return ID, name and state of every entry of the Swarm, as the first manager lists them."""
-    form = "{{.ID}} {{.Hostname}} {{.Status}}"
-    return [
-        line.split()
-        for line in must(lab, "docker01", f"docker node ls --format '{form}'").splitlines()
-    ]
+    """Return ID, name and state of every entry of the Swarm, as soon as it has a leader."""
+    ls = "docker node ls --format '{{.ID}} {{.Hostname}} {{.Status}}'"
+    listed = must(lab, "docker01", f"until {ls} >/dev/null 2>&1; do sleep 0.2; done; {ls}")
+    return [line.split() for line in listed.splitlines()]
 
 
 def settled(lab: Lab, names: set[str]) -> bool:
