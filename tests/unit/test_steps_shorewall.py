@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
+import hashlib
+import re
 from typing import Any
 
 import pytest
-from fakes import Command, FakeFleet, Recordings, declared, done, live, local, parameters, recorded
+from fakes import Command, FakeFleet, Recordings, declared, done, live, parameters, recorded
 
 from runbook.changes import Change
-from runbook.errors import ChangeFailed, Refused, RunbookError, Unreachable
-from runbook.live import Live
+from runbook.errors import ChangeFailed, Refused, Unreachable
 from runbook.resources.file import BEGIN, END
 from runbook.site import Site
 from runbook.steps import CONVERGED, shorewall
@@ -20,10 +20,20 @@ from runbook.steps.shorewall import (
     BOOT,
     LIVE,
     RULES,
+    WAY,
     block,
-    compared,
     required_checks,
     rule,
+)
+from runbook.steps.shorewall.comparison import read
+from runbook.steps.shorewall.reload import _BACK
+from runbook.steps.shorewall.ruleset import (
+    insertions,
+    names,
+    parsed,
+    shown,
+    told_apart,
+    with_foreign,
 )
 
 # article.md, /etc/shorewall/rules: the two lines that the step adds.
@@ -130,40 +140,44 @@ class TestCompared:
     """What the comparison on the gateway printed."""
 
     def test_recorded(self) -> None:
-        """After an apply the planned rules and the live ones are one text."""
-        refusal, planned, kernel = compared(recorded("shorewall-gateway")["compare"])
+        """After an apply planned and live rules are the same, and all are Shorewall's."""
+        seen = read(recorded("shorewall-gateway")["compare"])
 
-        assert refusal == ""
-        assert planned == kernel
-        assert planned.startswith("*mangle\n")
-        assert planned.endswith("COMMIT\n")
-        assert "-A net_dnat -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2:80" in kernel
+        assert (seen.refusal, seen.failure) == ("", "")
+        assert seen.planned == seen.live.own
+        assert seen.live.foreign == {}
+        assert (
+            "-A net_dnat -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2:80"
+            in (seen.planned["nat", "net_dnat"])
+        )
+        assert seen.origins["nat", "net_dnat"] == [f"{RULES}:6", f"{RULES}:7"]
+        assert seen.addresses["net0"] == ["203.0.113.2"]
+        assert seen.towards_vip == "lan0"
 
     def test_without_the_block(self) -> None:
-        """Rules that are live and not planned are told apart."""
-        refusal, planned, kernel = compared(WITHOUT)
+        """Rules that Shorewall has loaded and would no longer load are its own."""
+        seen = read(WITHOUT)
 
-        assert refusal == ""
-        assert "DNAT" not in planned
-        assert kernel.count("-j DNAT") == 2
+        assert "DNAT" not in shown(seen.planned)
+        assert shown(seen.live.own).count("-j DNAT") == 2
+        assert seen.live.foreign == {}
 
     def test_refused(self) -> None:
         """Shorewall's own words come back, and no rules."""
-        refusal, planned, kernel = compared(REFUSED)
+        seen = read(REFUSED)
 
-        assert refusal.startswith("ERROR: Invalid/Unknown tcp port/service (no-such-port)")
-        assert (planned, kernel) == ("", "")
+        assert seen.refusal.startswith("ERROR: Invalid/Unknown tcp port/service (no-such-port)")
+        assert (seen.planned, seen.failure) == ({}, "")
 
-    @pytest.mark.parametrize("text", ["sh: 4: shorewall: not found\n", "refused\n", "mktemp: full"])
-    def test_anything_else_is_a_refusal(self, text: str) -> None:
+    @pytest.mark.parametrize(
+        "text", ["sh: 4: shorewall: not found\n", "mktemp: full", "== planned\n*nat\n== live\n"]
+    )
+    def test_anything_else_is_a_failure(self, text: str) -> None:
         """What was not understood is never taken for rules."""
-        assert compared(text) == (text.strip(), "", "")
+        seen = read(text)
 
-    def test_rule_that_ends_like_the_marker(self) -> None:
-        """A chain of a zone named ``live`` does not end the planned rules."""
-        tables = "*filter\n-A FORWARD -i net0 -j net-live\nCOMMIT\n"
-
-        assert compared(f"planned\n{tables}live\n{tables}") == ("", tables, tables)
+        assert seen.failure
+        assert seen.planned == {}
 
 
 def gateway(**texts: str) -> Recordings:
@@ -176,10 +190,30 @@ def as_file(content: str) -> str:
     return f"0644 root:root\n{base64.b64encode(content.encode()).decode()}"
 
 
+def compared(text: str = "", **parts: str) -> str:
+    """Return a recorded comparison with some of its parts replaced."""
+    found = re.split(r"^== (\w+)\n", text or recorded("shorewall-gateway")["compare"], flags=re.M)
+    said = dict(zip(found[1::2], found[2::2], strict=True)) | parts
+    return "".join(f"== {name}\n{part}" for name, part in said.items())
+
+
+def part(text: str, name: str) -> str:
+    """Return one part of a comparison."""
+    return text.partition(f"== {name}\n")[2].partition("\n== ")[0] + "\n"
+
+
+CONVERGED_TEXT = recorded("shorewall-gateway")["compare"]
+ON_TOP = "-A PREROUTING -i net0 -j net_dnat\n"
+DEAD = "-A PREROUTING -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 3128\n"
+ALIEN = "-A POSTROUTING -s 10.8.0.0/24 -o net0 -j MASQUERADE\n"
+MASQUERADE = "-A POSTROUTING -s 10.0.0.0/24 -o net0 -j MASQUERADE\n"
+
+
 def swapped(text: str) -> str:
-    """Return a comparison with planned and live rules exchanged."""
-    _, planned, kernel = compared(text)
-    return f"planned\n{kernel}live\n{planned}"
+    """Return a comparison with planned rules and those loaded and live exchanged."""
+    live = part(text, "live")
+    planned = part(text, "planned")
+    return compared(text, planned=live, origins="", loaded=planned, live=planned)
 
 
 def planned(answer: Recordings) -> list[Change]:
@@ -238,7 +272,7 @@ class TestPlan:
 
     def test_rules_that_cannot_be_compared(self) -> None:
         """What iptables-restore would not read is refused, with what it said."""
-        text = "planned\niptables-restore: line 3 failed\nlive\n*filter\nCOMMIT\n"
+        text = compared(planned="iptables-restore: line 3 failed\n")
 
         with pytest.raises(Refused, match="iptables-restore: line 3 failed"):
             planned(gateway(compare=text))
@@ -286,36 +320,61 @@ class TestPlan:
 
 
 class Gateway:
-    """A gateway that may not let anybody in after the reload."""
+    """A gateway that reloads, and may not let anybody in afterwards.
 
-    def __init__(self, *, locked_out: bool = False) -> None:
-        self.locked_out = locked_out
+    Args:
+        live: What is live when it reloads.
+        reloaded: What it has after the reload.
+        inserted: What it has when the lines of others are put back.
+        locked_out: Whether a new login fails.
+        lost: Whether the connection is lost in the reload.
+    """
+
+    def __init__(
+        self,
+        *,
+        live: str = part(CONVERGED_TEXT, "live"),
+        reloaded: str = part(CONVERGED_TEXT, "live"),
+        inserted: str = "",
+        locked_out: bool = False,
+        lost: bool = False,
+    ) -> None:
+        self.texts = {"live": live, "reloaded": reloaded, "inserted": inserted}
+        self.locked_out, self.lost = locked_out, lost
+        self.recorded = Recordings({"gateway": {"compile": "", "compare": CONVERGED_TEXT}})
 
     def __call__(self, command: Command) -> str:
         """Answer commands; a fresh login comes through or does not."""
         if command.address and self.locked_out:
             raise Unreachable("port 22: timed out", host="gateway")
-        return ""
+        script = "".join(command.argv[4:5])
+        if script and self.lost:
+            raise Unreachable("the connection was lost", host="gateway")
+        if "shorewall reload" in script:
+            return f"== live\n{self.texts['live']}== reloaded\n{self.texts['reloaded']}"
+        return self.texts["inserted"] if script else self.recorded(command)
 
 
-def reload_of(fleet: FakeFleet, answer: Recordings = BEFORE) -> None:
+def reload_of(fleet: FakeFleet) -> None:
     """Make the planned reload on this fleet."""
-    planned(answer)[-1].make(live(parameters("article"), fleet))
+    planned(BEFORE)[-1].make(live(parameters("article"), fleet))
+
+
+def with_masquerade(text: str) -> str:
+    """Return rules with a VPN's line at the end of POSTROUTING."""
+    return text.replace(MASQUERADE, MASQUERADE + ALIEN)
 
 
 class TestReload:
-    """The reload that takes itself back."""
+    """The reload that takes itself back, and keeps what others have."""
 
     def test_is_confirmed_by_a_new_login(self) -> None:
-        """The rollback is armed with the reload and disarmed over another connection."""
+        """Nobody else has anything: nothing is put back, and another connection confirms."""
         fleet = FakeFleet(Gateway())
         reload_of(fleet)
 
-        assert [(c.host, c.address, c.sudo) for c in fleet.commands] == [
-            ("gateway", None, True),
-            ("gateway", "gateway", True),
-        ]
-        assert "systemctl stop runbook-rollback.timer" in fleet.commands[1].argv[2]
+        assert [c.address for c in fleet.commands] == [None, None, None, "gateway"]
+        assert "systemctl stop runbook-rollback.timer" in fleet.commands[-1].argv[2]
 
     def test_without_a_login_is_a_failure(self) -> None:
         """The rollback stays armed, and the operator is told to wait for it."""
@@ -325,71 +384,283 @@ class TestReload:
             reload_of(fleet)
         assert "45 s" in caught.value.todo
 
-    @pytest.mark.parametrize(
-        ("answer", "word"), [(BEFORE, "yes"), (gateway(compare=WITHOUT), "no")]
-    )
-    def test_the_file_goes_back_where_it_was_written(self, answer: Recordings, word: str) -> None:
-        """The old file is put back with the old rules, where this plan replaced it."""
+    def test_rules_of_others_are_put_back(self) -> None:
+        """The line that the reload has lost is put back in its place before the new login."""
+        text = with_masquerade(part(CONVERGED_TEXT, "live"))
+        fleet = FakeFleet(Gateway(live=text, inserted=f"== inserted\n{text}"))
+        reload_of(fleet)
+
+        assert fleet.commands[-2].stdin == (
+            "*nat\n-I POSTROUTING 2 -s 10.8.0.0/24 -o net0 -j MASQUERADE\nCOMMIT\n"
+        )
+
+    def test_rules_of_others_that_cannot_be_put_back(self) -> None:
+        """The gateway goes back at once, and nothing is confirmed."""
+        live_text = part(CONVERGED_TEXT, "live")
+        fleet = FakeFleet(Gateway(live=with_masquerade(live_text), inserted=live_text))
+
+        with pytest.raises(ChangeFailed, match=r"planned rules.*gone back"):
+            reload_of(fleet)
+        assert fleet.commands[-1].argv == ("sh", "-c", _BACK)
+
+    def test_lost_connection_is_not_a_refusal(self) -> None:
+        """Whether something was changed is not known, and that is what is said."""
+        with pytest.raises(ChangeFailed, match=r"the connection was lost; .* not known"):
+            reload_of(FakeFleet(Gateway(lost=True)))
+
+    def test_the_old_file_is_kept_before_it_is_replaced(self) -> None:
+        """What comes before the writing knows the digest of what will be written."""
         fleet = FakeFleet(Gateway())
-        reload_of(fleet, answer)
+        file = planned(BEFORE)[0]
+        file.make(live(parameters("article"), fleet))
 
-        assert word == fleet.commands[0].argv[-1]
-
-
-@pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with stand-ins for systemd and Shorewall that write down how they were called."""
-    for name in ("systemctl", "systemd-run", "shorewall"):
-        program = tmp_path / name
-        program.write_text(f'#!/bin/sh\necho "{name} $*" >> said\n! grep -qx "{name} $1" broken\n')
-        program.chmod(0o755)
-    (tmp_path / "broken").write_text("")
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    return tmp_path
+        digest = hashlib.sha256(file.after.encode()).hexdigest()
+        assert fleet.commands[0].argv[-1] == digest
+        assert len(fleet.commands) == 2
 
 
-class TestArming:
-    """The script of the reload, run by a real shell."""
+OWN = "-A INPUT -i net0 -j net-fw", "-A INPUT -i lan0 -j loc-fw", "-A INPUT -g reject"
+JUMP = "-A INPUT -p tcp -m tcp --dport 22 -j f2b-sshd"
+BAN = "-A f2b-sshd -s 203.0.113.99/32 -j REJECT --reject-with icmp-port-unreachable"
+
+
+def filter_table(*rules: str, chains: tuple[str, ...] = ()) -> str:
+    """Return a filter table with INPUT and further chains."""
+    names = "".join(f":{name} -\n" for name in chains)
+    return f"*filter\n:INPUT DROP\n{names}" + "".join(f"{line}\n" for line in rules) + "COMMIT\n"
+
+
+PLANNED = parsed(filter_table(*OWN))
+
+
+class TestForeign:
+    """Live rules that are not Shorewall's, and where they go back to."""
 
     @staticmethod
-    def made(programs: Path, answer: Recordings = BEFORE) -> list[str]:
-        """Return how the programs were called when the reload was made."""
-        here: Live = live(parameters("article"), local(programs))
-        planned(answer)[-1].make(here)
-        return (programs / "said").read_text().splitlines()
+    def restored(text: str, planned: str, loaded: str = "") -> str:
+        """Return the commands that put back what a reload has lost."""
+        rules = parsed(planned)
+        before = told_apart(parsed(text), rules, parsed(loaded) or rules)
+        return insertions(rules, with_foreign(rules, rules, before))
 
-    def test_order(self, programs: Path) -> None:
-        """An old rollback is stopped, rules are saved, the new one is armed, and then reloaded."""
-        said = self.made(programs, gateway(compare=WITHOUT))
+    def test_chain_and_jump(self) -> None:
+        """A chain that Shorewall does not have, and the line that leads there, are others'."""
+        seen = told_apart(
+            parsed(filter_table(JUMP, *OWN, BAN, chains=("f2b-sshd",))), PLANNED, PLANNED
+        )
 
-        assert [" ".join(line.split()[:2]) for line in said] == [
-            "systemctl stop",
-            "systemctl reset-failed",
-            "shorewall save",
-            "systemd-run --quiet",
-            "shorewall reload",
-            "systemctl stop",
+        assert seen.own == PLANNED
+        assert names(seen.foreign, PLANNED) == [
+            f"filter {JUMP.removeprefix('-A ')}",
+            "filter chain f2b-sshd",
         ]
-        assert "--on-active=45" in said[3]
-        assert "/bin/sh -c shorewall restore runbook-before" in said[3]
 
-    def test_restores_the_file_too(self, programs: Path) -> None:
-        """Where this plan wrote the file, the rollback copies the old one back first."""
-        armed = self.made(programs)[3]
+    @pytest.mark.parametrize(
+        ("rules", "position"),
+        [
+            ((JUMP, *OWN), 1),
+            ((OWN[0], JUMP, *OWN[1:]), 2),
+            ((*OWN[:2], JUMP, OWN[2]), 3),
+            ((*OWN, JUMP), 4),
+        ],
+        ids=["first", "second", "third", "last"],
+    )
+    def test_place(self, rules: tuple[str, ...], position: int) -> None:
+        """A line goes back behind the line that it was behind."""
+        commands = self.restored(filter_table(*rules), filter_table(*OWN))
 
-        copied, _, restored = armed.partition(f" {RULES}; ")
+        assert (
+            commands
+            == f"*filter\n{JUMP.replace('INPUT', f'INPUT {position}', 1)}\nCOMMIT\n".replace(
+                "-A", "-I"
+            )
+        )
 
-        assert "/bin/sh -c cp -p " in copied
-        assert "shorewall restore runbook-before" in restored
+    def test_last_stays_last(self) -> None:
+        """A line that stood behind all of Shorewall's stands behind the new ones as well."""
+        new = "-A INPUT -i wg0 -j vpn-fw"
+        commands = self.restored(
+            filter_table(*OWN, JUMP), filter_table(*OWN, new), filter_table(*OWN)
+        )
 
-    @pytest.mark.parametrize("broken", ["shorewall save", "systemd-run --quiet"])
-    def test_never_reloads_without_a_way_back(self, programs: Path, broken: str) -> None:
-        """Where the rules cannot be saved or the timer not be set, nothing is reloaded."""
-        (programs / "broken").write_text(f"{broken}\n")
+        assert "-I INPUT 5 " in commands
 
-        with pytest.raises(RunbookError):
-            self.made(programs)
-        assert "shorewall reload" not in (programs / "said").read_text()
+    def test_chain_comes_before_what_leads_there(self) -> None:
+        """A chain is declared in the same transaction, with its rules in order."""
+        text = filter_table(JUMP, *OWN, BAN, "-A f2b-sshd -j RETURN", chains=("f2b-sshd",))
+
+        lines = self.restored(text, filter_table(*OWN)).splitlines()
+        assert lines[1] == ":f2b-sshd - [0:0]"
+        assert lines.index(BAN) + 1 == lines.index("-A f2b-sshd -j RETURN")
+
+    def test_what_is_there_again_is_not_doubled(self) -> None:
+        """What Shorewall's own extension scripts or fail2ban have put back is left as it is."""
+        before = told_apart(parsed(filter_table(JUMP, *OWN)), PLANNED, PLANNED)
+        there = parsed(filter_table(*OWN, JUMP))
+
+        assert insertions(there, with_foreign(there, PLANNED, before)) == ""
+
+    @pytest.mark.parametrize(
+        "rules",
+        [OWN[1:], OWN[:2], (OWN[1], OWN[0], OWN[2]), ()],
+        ids=["first gone", "last gone", "moved", "flushed"],
+    )
+    def test_own_rules_that_are_gone(self, rules: tuple[str, ...]) -> None:
+        """What somebody has taken from Shorewall's own rules, or moved, is a difference."""
+        seen = told_apart(parsed(filter_table(*rules)), PLANNED, PLANNED)
+
+        assert seen.own != PLANNED
+        assert seen.foreign == {}
+
+    def test_policy(self) -> None:
+        """The policy of a chain of Shorewall's is Shorewall's."""
+        text = filter_table(*OWN).replace("DROP", "ACCEPT")
+
+        assert told_apart(parsed(text), PLANNED, PLANNED).own != PLANNED
+
+    def test_double(self) -> None:
+        """A second line like one of Shorewall's is somebody else's; the first one is not."""
+        seen = told_apart(parsed(filter_table(*OWN, OWN[0])), PLANNED, PLANNED)
+
+        assert seen.own == PLANNED
+        assert seen.foreign == {("filter", "INPUT"): [OWN[0]]}
+
+    def test_loaded_and_no_longer_planned(self) -> None:
+        """A rule of Shorewall's that its files no longer have is not kept."""
+        old = "-A INPUT -i old0 -j net-fw"
+        text = filter_table(JUMP, *OWN, old)
+
+        assert self.restored(text, filter_table(*OWN), filter_table(*OWN, old)).count("-I") == 1
+
+
+def refusal(live_text: str = "", **parts: str) -> str:
+    """Return why a plan is refused."""
+    live_text = live_text or part(CONVERGED_TEXT, "live")
+    with pytest.raises(Refused) as caught:
+        planned(gateway(compare=compared(live=live_text, **parts)))
+    return caught.value.message
+
+
+def in_plan(before: str, added: str) -> str:
+    """Return the refusal of a plan with a rule of Shorewall's own before another."""
+    texts = {
+        name: part(CONVERGED_TEXT, name).replace(before, added + before)
+        for name in ("planned", "loaded", "live")
+    }
+    return refusal(texts["live"], planned=texts["planned"], loaded=texts["loaded"])
+
+
+DNAT = "-A net_dnat -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2:80\n"
+ACCEPT = (
+    "-A net-loc -d 10.0.0.2/32 -p tcp -m tcp --dport 80 -m conntrack --ctorigdstport 80 -j ACCEPT\n"
+)
+
+
+class TestWay:
+    """A rule before ours that takes a published port."""
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "-A net_dnat -p tcp -m multiport --dports 80,443 -j DNAT --to-destination 10.0.0.14",
+            "-A net_dnat -p tcp -m tcp --dport 79:81 -j DNAT --to-destination 10.0.0.14",
+            "-A net_dnat -p tcp -m multiport --dports 22,79:81 -j REDIRECT --to-ports 3128",
+            "-A net_dnat -d 203.0.113.2/32 -j DNAT --to-destination 10.0.0.14",
+            "-A net_dnat -p tcp -m tcp --dport 80 -j ACCEPT",
+            "-A net_dnat -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2:81",
+            "-A net_dnat -p tcp -m tcp ! --dport 443 -j DNAT --to-destination 10.0.0.14",
+            "-A net_dnat ! -s 10.1.1.1/32 -p tcp -j DNAT --to-destination 10.0.0.14",
+        ],
+    )
+    def test_nat(self, line: str) -> None:
+        """First match wins: the packet never comes to our rule."""
+        assert "takes tcp port 80, which does not come to 10.0.0.2" in in_plan(DNAT, f"{line}\n")
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "-A net-loc -p tcp -m tcp --dport 80 -j DROP",
+            "-A net-loc -d 10.0.0.0/24 -j reject",
+            "-A net-loc -p tcp -m conntrack --ctstate NEW -g reject",
+        ],
+    )
+    def test_filter(self, line: str) -> None:
+        """What is forwarded and then dropped does not come there either."""
+        assert "takes tcp port 80" in in_plan(ACCEPT, f"{line}\n")
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "-A net_dnat -s 203.0.113.0/24 -p tcp -m tcp --dport 80 -j REDIRECT",
+            "-A net_dnat -p udp -m udp --dport 80 -j DNAT --to-destination 10.0.0.14",
+            "-A net_dnat -p tcp -m tcp --dport 81 -j DNAT --to-destination 10.0.0.14",
+            "-A net_dnat -d 203.0.113.3/32 -p tcp -m tcp --dport 80 -j REDIRECT",
+            "-A net_dnat -p tcp -m set --match-set blocked src -j DROP",
+            '-A net_dnat -p tcp -m tcp --dport 80 -j LOG --log-prefix "a DROP "',
+            "-A net_dnat -i wg0 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.14",
+            "-A net_dnat -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2",
+            "-A net_dnat -p tcp -m limit --limit 1/sec -j DROP",
+        ],
+    )
+    def test_rule_that_takes_nothing(self, line: str) -> None:
+        """What is not certain to match an ordinary packet, or does no harm, is let be."""
+        texts = {
+            name: part(CONVERGED_TEXT, name).replace(DNAT, f"{line}\n{DNAT}")
+            for name in ("planned", "loaded", "live")
+        }
+        assert planned(gateway(compare=compared(**texts))) == []
+
+    def test_live_rule_of_others(self) -> None:
+        """Somebody's redirect above ours is seen and named, although the files are right."""
+        text = part(CONVERGED_TEXT, "live").replace(ON_TOP, DEAD + ON_TOP)
+
+        assert refusal(text).startswith("a live rule that is not Shorewall's takes tcp port 80")
+        assert DEAD.strip() in refusal(text)
+
+    def test_line_of_the_file(self) -> None:
+        """The file's line is named where Shorewall says it."""
+        line = "-A net_dnat -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.14\n"
+        origins = part(CONVERGED_TEXT, "origins").replace(
+            "# /etc/shorewall/rules:6\n",
+            f"# /etc/shorewall/rules:2\n{line}# /etc/shorewall/rules:6\n",
+        )
+        texts = {
+            name: part(CONVERGED_TEXT, name).replace(DNAT, line + DNAT)
+            for name in ("planned", "loaded")
+        }
+
+        assert refusal(origins=origins, **texts).startswith(
+            f"{RULES} line 2: ACCEPT net fw tcp 22 takes tcp port 80"
+        )
+
+    def test_check(self) -> None:
+        """The live rules are judged again afterwards."""
+        text = part(CONVERGED_TEXT, "live").replace(ON_TOP, DEAD + ON_TOP)
+        here = live(parameters("article"), gateway(compare=compared(live=text)))
+        failed = [check for check in shorewall.verify(here) if not check.passed]
+
+        assert [check.name for check in failed] == [WAY]
+        assert DEAD.strip() in failed[0].seen
+
+
+class TestKept:
+    """What the plan says of the rules of others."""
+
+    def test_no_difference(self) -> None:
+        """Rules of others are no drift."""
+        text = with_masquerade(part(CONVERGED_TEXT, "live"))
+
+        assert planned(gateway(compare=compared(live=text))) == []
+
+    def test_named(self) -> None:
+        """Where a reload is needed it says by name what it keeps."""
+        text = with_masquerade(part(CONVERGED_TEXT, "live")).replace(DNAT, "")
+        (change,) = planned(gateway(compare=compared(live=text)))
+
+        assert (
+            "+# kept across the reload: nat POSTROUTING -s 10.8.0.0/24 -o net0 -j MASQUERADE"
+            in (change.diff.splitlines())
+        )
 
 
 class TestVerify:
@@ -406,6 +677,7 @@ class TestVerify:
         assert self.checks(gateway()) == {
             ACCEPTED: ("accepted", True),
             LIVE: ("equal", True),
+            WAY: ("to the VIP", True),
             BOOT: ("enabled, active", True),
         }
 
@@ -440,4 +712,4 @@ class TestVerify:
         """Nothing left, accepted, live and after a boot: without these it is not proven."""
         site: Site = parameters("article").site
 
-        assert required_checks(site) == (CONVERGED, ACCEPTED, LIVE, BOOT)
+        assert required_checks(site) == (CONVERGED, ACCEPTED, LIVE, WAY, BOOT)
