@@ -18,6 +18,7 @@ from runbook.steps.shorewall.ruleset import Ruleset
 # What ends a packet's way through a table. Everything else that is no chain (LOG, MARK, …) goes on.
 _ENDS = {"ACCEPT", "DROP", "REJECT", "DNAT", "REDIRECT", "NFQUEUE", "QUEUE", "TPROXY", "NOTRACK"}
 _KILLS = {"DROP", "REJECT", "TPROXY", "NOTRACK", "CT"}
+_PORTS = ("--dport", "--dports")
 _ANY = "0.0.0.0/0"
 _SYN_FLAGS = {"ALL": "FIN,SYN,RST,PSH,ACK,URG", "NONE": ""}
 
@@ -41,7 +42,6 @@ class Rule:
 
     table: str
     chain: str
-    number: int
     line: str
     matches: tuple[tuple[str, str, bool], ...]  # option, its value, whether it is negated
     target: str
@@ -133,7 +133,7 @@ def _asked(rule: Rule, option: str) -> str:
 
 
 def _for_port(rule: Rule, port: int) -> bool:
-    asked = [(o, value, not_) for o, value, not_ in rule.matches if o in ("--dport", "--dports")]
+    asked = [(o, value, not_) for o, value, not_ in rule.matches if o in _PORTS]
     return bool(asked) and all(_has_port(value, port) != not_ for _, value, not_ in asked)
 
 
@@ -150,17 +150,20 @@ def _verdict(rules: Ruleset, table: str, chain: str, packet: Packet, depth: int 
             return rule
         if (table, rule.target) in rules:
             found = _verdict(rules, table, rule.target, packet, depth + 1)
+            if found and any(option in _PORTS for option, _, _ in rule.matches):
+                # The rule that asked for the port is the one to name, not the end of a log chain.
+                return replace(found, chain=chain, line=rule.line)
             if found or rule.goto:
                 return found
     return None
 
 
 def _rules(rules: Ruleset, table: str, chain: str) -> Iterator[Rule]:
-    for number, line in enumerate(rules.get((table, chain), [])[1:]):
-        yield _rule(table, chain, number, line)
+    for line in rules.get((table, chain), [])[1:]:
+        yield _rule(table, chain, line)
 
 
-def _rule(table: str, chain: str, number: int, line: str) -> Rule:
+def _rule(table: str, chain: str, line: str) -> Rule:
     words = shlex.split(line)[2:]
     matches: list[tuple[str, str, bool]] = []
     target, to, goto, negated = "", "", False, False
@@ -180,7 +183,7 @@ def _rule(table: str, chain: str, number: int, line: str) -> Rule:
         elif word not in ("-m", "--comment"):
             matches.append((word, value, negated))
         negated = False
-    return Rule(table, chain, number, line, tuple(matches), target, to, goto)
+    return Rule(table, chain, line, tuple(matches), target, to, goto)
 
 
 def _certain(packet: Packet, option: str, value: str, negated: bool) -> bool:
@@ -195,7 +198,7 @@ def _certain(packet: Packet, option: str, value: str, negated: bool) -> bool:
     if option == "--tcp-flags":
         mask, _, wanted = (_SYN_FLAGS.get(part, part) for part in value.partition(" "))
         return ({"SYN"} & set(mask.split(",")) == set(filter(None, wanted.split(",")))) != negated
-    if option in ("--dport", "--dports"):
+    if option in _PORTS:
         return _has_port(value, packet.port) != negated
     if option == "--ctorigdstport":
         return _has_port(value, packet.published) != negated
