@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
 
 import docker
 import requests
@@ -23,7 +24,11 @@ from docker.utils.socket import SocketError
 
 from runbook.connection import Connection
 from runbook.errors import Lost, Refused, RunbookError
-from runbook.ssh.engine_socket import EngineAdapter, SocketDenied
+from runbook.ssh.command import Result
+from runbook.ssh.engine_socket import DOCKER, EngineAdapter, SocketDenied
+
+if TYPE_CHECKING:
+    from runbook.live import Live
 
 TIMEOUT_S = 60
 SOCKET = "unix:///var/run/docker.sock"  # never opened here: the adapter is put in its place
@@ -128,6 +133,30 @@ def engine(connection: Connection) -> docker.DockerClient:
             if connection.user == "root":
                 raise
         return _client(connection, sudo=True)
+
+
+def run_docker(
+    live: Live, *arguments: str, stdin: str = "", timeout_s: float = 60, check: bool = True
+) -> Result:
+    """Run the docker command line on the first manager, for what the Engine API has no call for.
+
+    Root runs it exactly where root opens the engine's socket, so that whoever can observe a site
+    can also change it.
+
+    Args:
+        live: The site and its connections.
+        arguments: Those of ``docker``.
+        stdin: Its standard input.
+        timeout_s: Longest time in seconds.
+        check: Whether a status other than 0 is an error.
+
+    Raises:
+        RunbookError: As :meth:`runbook.connection.Connection.run` says.
+    """
+    adapter = cast(EngineAdapter, live.engine.api.get_adapter(BASE_URL))
+    return live.fleet[live.manager].run(
+        [*DOCKER, *arguments], stdin=stdin, sudo=adapter.sudo, timeout_s=timeout_s, check=check
+    )
 
 
 def _client(connection: Connection, *, sudo: bool) -> docker.DockerClient:

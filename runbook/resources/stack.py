@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-import shlex
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from runbook.changes import Change
+from runbook.errors import Refused
 from runbook.live import Live
+from runbook.resources.service_spec import (
+    IMAGE,
+    NAMESPACE,
+    SITE,
+    Fields,
+    as_text,
+    fields_of,
+    implied,
+    without_digest,
+)
 
-Fields = dict[str, tuple[str, ...]]
-"""A service's fields by name, each as a tuple of texts that compares without regard to order."""
+Service = dict[str, Any]
+"""A service as the Engine API describes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackFacts:
+    """What the Swarm has under the stack's name and its service's.
+
+    Attributes:
+        fields: The live service's; ``None`` where there is none.
+        labels: Its labels.
+        before: The fields of one without our label that its last update replaced, if any.
+        others: The names of the stack's other services.
+    """
+
+    fields: Fields | None
+    labels: Mapping[str, str]
+    before: Fields | None
+    others: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,61 +51,175 @@ class Stack:
 
     Attributes:
         name: The stack's name.
-        folder: The folder of the recipe on the manager, absolute or below the operator's home.
-        recipe: The recipe's file name in it.
+        path: The recipe on the manager, absolute or below the operator's home with ``~/``.
         compose: The recipe, parsed.
+        site: The site's name, by which a service that the runbook deployed is known.
+        replace_unmanaged: Whether a service that somebody else deployed may be replaced.
     """
 
     name: str
-    folder: str
-    recipe: str
+    path: str
     compose: Mapping[str, Any]
+    site: str
+    replace_unmanaged: bool = False
 
     @property
     def service(self) -> str:
         """Return the name of the stack's service in the Swarm."""
-        return f"{self.name}_{next(iter(self.compose['services']))}"
+        return f"{self.name}_{self._key}"
 
-    def observe(self, live: Live) -> Fields | None:
-        """Return the live service's fields, or ``None`` where there is no such service."""
+    @property
+    def _key(self) -> str:
+        return str(next(iter(self.compose["services"])))
+
+    def observe(self, live: Live) -> StackFacts:
+        """Return the live service and what else the stack has."""
         found = inspect(live, self.service)
+        names = sorted(one["Spec"]["Name"] for one in stack_services(live, self.name))
+        others = tuple(name for name in names if name != self.service)
         if found is None:
-            return None
-        return live_fields(found["Spec"], network_names(live))
+            return StackFacts(None, {}, None, others)
+        networks, before = network_names(live), found.get("PreviousSpec")
+        return StackFacts(
+            fields_of(found["Spec"], networks),
+            found["Spec"].get("Labels") or {},
+            fields_of(before, networks)
+            if before and SITE not in (before.get("Labels") or {})
+            else None,
+            others,
+        )
 
-    def plan(self, facts: Fields | None, host: str, stage: int) -> list[Change]:
-        """Return the deployment, or nothing where the live service is as the recipe says."""
-        declared = declared_fields(self.compose)
-        if facts is not None and "@" not in declared["image"][0]:
-            facts = _without_digest(facts)
-        if facts == declared:
+    def plan(
+        self, facts: StackFacts, host: str, stage: int, *, written: Fields | None
+    ) -> list[Change]:
+        """Return the deployment, or nothing where the live service is as the recipe says.
+
+        Args:
+            facts: What was observed.
+            host: The manager that deploys.
+            stage: The stage of the change.
+            written: What the runbook's recipe implies that is on the manager; ``None``: none is.
+
+        Raises:
+            Refused: Somebody else deployed the service or others in the stack, and the site does
+                not hand it over.
+        """
+        declared = implied(self.name, self.compose)
+        if facts.fields is not None and _same(facts.fields, declared):
             return []
+        if facts.fields is None:
+            self._refuse_stack(facts.others, host)
+        else:
+            self._refuse_service(facts, declared, written, host)
         return [
             Change(
                 host=host,
                 resource=f"service {self.service}",
-                action="create" if facts is None else "update",
-                before="" if facts is None else as_text(facts),
+                action="create" if facts.fields is None else "update",
+                before="" if facts.fields is None else as_text(_tag_alone(facts.fields, declared)),
                 after=as_text(declared),
-                undo=f"docker stack rm {self.name}"
-                if facts is None
-                else f"docker service rollback {self.service}",
+                undo=self._undo(facts),
                 stage=stage,
                 make=partial(_deploy, self),
             )
         ]
 
+    def _undo(self, facts: StackFacts) -> str:
+        if facts.fields is not None:
+            return f"docker service rollback {self.service}"
+        return (
+            f"docker service rm {self.service}" if facts.others else f"docker stack rm {self.name}"
+        )
 
-def inspect(live: Live, service: str) -> dict[str, Any] | None:
+    def _refuse_stack(self, others: tuple[str, ...], host: str) -> None:
+        if others and not self.replace_unmanaged:
+            raise Refused(
+                f"stack {self.name} is somebody else's: it has {', '.join(others)}, and whoever "
+                "removes or prunes it takes our service along",
+                host=host,
+                todo="declare another traefik.stack, or share this one with "
+                "traefik.replace_unmanaged: true",
+            )
+
+    def _refuse_service(
+        self,
+        facts: StackFacts,
+        declared: Fields,
+        written: Fields | None,
+        host: str,
+    ) -> None:
+        assert facts.fields is not None
+        removal = f"remove it (`docker service rm {self.service}`)"
+        other = f"{removal}, or declare another traefik.stack"
+        if facts.labels.get(NAMESPACE) != self.name:
+            raise Refused(
+                f"service {self.service} is in no stack {self.name}: somebody else made it, and "
+                "`docker stack deploy` does not take it over",
+                host=host,
+                todo=other,
+            )
+        if not self._is_ours(facts, written) and not self.replace_unmanaged:
+            raise Refused(
+                f"service {self.service} was not deployed by the runbook and is not replaced; "
+                f"it would lose {_lost(facts.fields, declared)}",
+                host=host,
+                todo=f"{other}, or hand it over with traefik.replace_unmanaged: true: the plan "
+                "then shows all that it loses",
+            )
+        if facts.fields.get("Mode") != declared["Mode"]:
+            raise Refused(
+                f"service {self.service} is {' '.join(facts.fields.get('Mode', ()))}, and the "
+                "Swarm changes the mode of no service",
+                host=host,
+                todo=f"{removal}; the next run deploys it anew",
+            )
+
+    def _is_ours(self, facts: StackFacts, written: Fields | None) -> bool:
+        """Return whether the runbook deployed the service, or somebody its recipe.
+
+        A deployment of something else replaces all labels, ours too; an update by hand keeps them.
+        One without the label was ours where it is as the runbook's recipe says that is on the
+        manager, or was until its last update: earlier runs set no label, and by hand nobody does.
+        """
+        if SITE in facts.labels:
+            return True
+        seen = (fields for fields in (facts.fields, facts.before) if fields is not None)
+        return written is not None and any(_same(fields, written) for fields in seen)
+
+
+def _same(live: Fields, declared: Fields) -> bool:
+    return _tag_alone(live, declared) == declared
+
+
+def _tag_alone(live: Fields, declared: Fields) -> Fields:
+    pinned = "@" in declared[IMAGE][0]
+    return live if pinned else without_digest(live)
+
+
+def _lost(live: Fields, declared: Fields) -> str:
+    """Return what a service has and will not have, in one line."""
+    gone = {path: set(texts) - set(declared.get(path, ())) for path, texts in live.items()}
+    return "; ".join(f"{path} {', '.join(sorted(texts))}" for path, texts in gone.items() if texts)
+
+
+def inspect(live: Live, service: str) -> Service | None:
     """Return a service as the Engine API describes it, or ``None`` where there is none."""
+    # The filter matches prefixes, so the exact name is looked for among its answers.
+    found = _services(live, {"name": service})
+    return next((one for one in found if one["Spec"]["Name"] == service), None)
+
+
+def stack_services(live: Live, stack: str) -> list[Service]:
+    """Return a stack's services, as the Engine API describes them."""
+    return _services(live, {"label": f"{NAMESPACE}={stack}"})
+
+
+def _services(live: Live, filters: Mapping[str, str]) -> list[Service]:
     from runbook.swarm import translated
 
     with translated(live.manager):
-        # The filter matches prefixes, so the exact name is looked for among its answers.
-        for found in live.engine.services.list(filters={"name": service}):
-            if found.name == service:
-                return dict(found.attrs)
-    return None
+        found: list[Service] = live.engine.api.services(filters=dict(filters))
+    return found
 
 
 def network_names(live: Live) -> dict[str, str]:
@@ -88,94 +230,13 @@ def network_names(live: Live) -> dict[str, str]:
         return {found["Id"]: found["Name"] for found in live.engine.api.networks()}
 
 
-def declared_fields(compose: Mapping[str, Any]) -> Fields:
-    """Return the fields that a recipe's one service declares, absent ones empty."""
-    service = next(iter(compose["services"].values()))
-    deploy = service.get("deploy", {})
-    return {
-        "image": (service["image"],),
-        "args": tuple(shlex.split(service.get("command", ""))),
-        "entrypoint": (),
-        "user": (),
-        "configs": (),
-        "env": _sorted(service.get("environment", [])),
-        "ports": _sorted(
-            f"{p['published']}:{p['target']}/{p['protocol']} {p['mode']}" for p in service["ports"]
-        ),
-        "mounts": _sorted(service.get("volumes", [])),
-        "networks": _sorted(_external_name(compose["networks"], n) for n in service["networks"]),
-        "secrets": _sorted(service.get("secrets", [])),
-        "mode": (deploy.get("mode", "replicated"),),
-        "constraints": _sorted(deploy.get("placement", {}).get("constraints", [])),
-        "labels": _sorted(deploy.get("labels", [])),
-        # A host-mode port is free only once its holder has stopped; this is also Swarm's default.
-        "update order": ("stop-first",),
-    }
-
-
-def _external_name(networks: Mapping[str, Any], key: str) -> str:
-    return str((networks[key] or {}).get("name", key))
-
-
-def live_fields(spec: Mapping[str, Any], networks: Mapping[str, str]) -> Fields:
-    """Return the same fields of a live service.
-
-    Args:
-        spec: ``Spec`` of a service's inspection.
-        networks: Names of networks by id.
-    """
-    task = spec["TaskTemplate"]
-    container = task["ContainerSpec"]
-    attached = task.get("Networks") or []
-    return {
-        "image": (container["Image"],),
-        "args": tuple(container.get("Args") or []),
-        "entrypoint": tuple(container.get("Command") or []),
-        "user": tuple(user for user in [container.get("User")] if user),
-        "configs": _sorted(c["ConfigName"] for c in container.get("Configs") or []),
-        "env": _sorted(container.get("Env") or []),
-        "ports": _sorted(
-            f"{p.get('PublishedPort')}:{p['TargetPort']}/{p['Protocol']} {p['PublishMode']}"
-            for p in (spec.get("EndpointSpec") or {}).get("Ports") or []
-        ),
-        "mounts": _sorted(_mount(mount) for mount in container.get("Mounts") or []),
-        "networks": _sorted(networks.get(n["Target"], n["Target"]) for n in attached),
-        "secrets": _sorted(s["SecretName"] for s in container.get("Secrets") or []),
-        "mode": tuple(mode.lower() for mode in spec["Mode"]),
-        "constraints": _sorted((task.get("Placement") or {}).get("Constraints") or []),
-        "labels": _sorted(
-            f"{key}={value}"
-            for key, value in spec.get("Labels", {}).items()
-            if not key.startswith("com.docker.stack.")
-        ),
-        "update order": ((spec.get("UpdateConfig") or {}).get("Order", "stop-first"),),
-    }
-
-
-def _mount(mount: Mapping[str, Any]) -> str:
-    text = f"{mount.get('Source', '')}:{mount['Target']}"
-    return f"{text}:ro" if mount.get("ReadOnly") else text
-
-
-def _sorted(values: Any) -> tuple[str, ...]:
-    return tuple(sorted(str(value) for value in values))
-
-
-def _without_digest(facts: Fields) -> Fields:
-    # `stack deploy` pins the digest that a registry answered to a tag; the tag is what is declared.
-    return facts | {"image": tuple(image.partition("@")[0] for image in facts["image"])}
-
-
-def as_text(fields: Fields) -> str:
-    """Return fields as lines, one value a line, for a diff."""
-    lines = [f"{name}:\n" + "".join(f"  {value}\n" for value in fields[name]) for name in fields]
-    return "".join(lines)
-
-
 def _deploy(stack: Stack, live: Live) -> None:
-    folder = stack.folder.removeprefix("~/")
-    # The folder is relative to the operator's home, where an SSH command starts.
-    command = 'cd "$1" && exec docker stack deploy -c "$2" "$3"'
-    live.fleet[live.manager].run(
-        ["sh", "-c", command, "deploy", folder, stack.recipe, stack.name], timeout_s=120
-    )
+    from runbook.swarm import run_docker
+
+    # The recipe stays as published; whose the service is comes as a second one beside it.
+    marked = {"deploy": {"labels": {SITE: stack.site}}}
+    beside = {"version": stack.compose["version"], "services": {stack._key: marked}}
+    # A path below the home is relative: an SSH command starts there.
+    recipe = stack.path.removeprefix("~/")
+    words = ("stack", "deploy", "-c", recipe, "-c", "-", stack.name)
+    run_docker(live, *words, stdin=json.dumps(beside), timeout_s=120)

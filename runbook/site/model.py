@@ -127,6 +127,10 @@ class Traefik(Declared):
     folder: str = Field(
         default="~/traefik", pattern=FOLDER, description="folder of the recipe on the first manager"
     )
+    replace_unmanaged: Flag = Field(
+        default=False,
+        description="replace a service of the stack's that somebody else deployed",
+    )
     web_port: Port = Field(default=80, description="published port of the balanced traffic")
     refresh_seconds: int | None = Field(
         default=None,
@@ -257,8 +261,9 @@ class Records(Declared):
 class AcceptedRisk(Declared):
     """Something unsafe that the operator wants, and why."""
 
-    risk: Literal["insecure-dashboard", "public-dashboard"] = Field(
-        description="the API without a password on the LAN, or forwarded to the whole net"
+    risk: Literal["insecure-dashboard", "public-dashboard", "plain-http-password"] = Field(
+        description="the API without a password on the LAN, or forwarded to the whole net; "
+        "or its password in clear"
     )
     reason: str = Field(min_length=10, description="why it is accepted, for the record")
 

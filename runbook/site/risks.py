@@ -44,6 +44,15 @@ def unaccepted_risks(site: Site) -> tuple[Risk, ...]:
 
 def _risks(site: Site) -> Iterator[Risk]:
     dashboard = site.traefik.dashboard
+    if dashboard.host is not None:
+        yield Risk(
+            name="plain-http-password",
+            setting="traefik.dashboard.host",
+            what=f"the dashboard's password goes to http://{dashboard.host} over plain HTTP",
+            why="whoever is on the way reads it with every request, and the dashboard with it",
+            todo="remove traefik.dashboard.host and users_secret, which keeps the dashboard off, "
+            "or accept plain-http-password under accepted_risks with a reason",
+        )
     if not dashboard.insecure:
         return
     yield Risk(

@@ -21,7 +21,15 @@ from runbook.connection import Connection
 from runbook.errors import Lost, Refused, RunbookError, Unreachable
 from runbook.ssh.session import all_errors
 
-DIAL = ("docker", "system", "dial-stdio")
+# Neither a context nor the environment of the user there may name another engine or how to ask it:
+# the option beats $DOCKER_HOST, $DOCKER_CONTEXT and `docker context use`, but not the others.
+DOCKER = (
+    *("env", "-u", "DOCKER_TLS", "-u", "DOCKER_TLS_VERIFY", "-u", "DOCKER_API_VERSION"),
+    *("docker", "-H", "unix:///var/run/docker.sock"),
+)
+"""The docker command line, as it asks the host's own engine."""
+
+DIAL = (*DOCKER, "system", "dial-stdio")
 POOL_SIZE = 4  # kept open; sshd's MaxSessions of 10 is shared with commands
 CHUNK_BYTES = 1 << 16
 
@@ -225,6 +233,7 @@ class EngineAdapter(HTTPAdapter):
 
     def __init__(self, connection: Connection, sudo: bool, timeout_s: float) -> None:
         super().__init__()
+        self.sudo = sudo
         self._pool = EnginePool(
             "localhost",
             maxsize=POOL_SIZE,
@@ -274,7 +283,7 @@ def no_engine(user: str, host: str, errors: bytes) -> RunbookError:
             host=host,
             todo=f"as root on {host}: `usermod -aG docker {user}`, or allow {user} to use sudo",
         )
-    if "not found" in said:
+    if "not found" in said or said.startswith("env: "):  # the message of the latter is translated
         return Refused(
             f"there is no docker command: {said}", host=host, todo="install Docker Engine there"
         )

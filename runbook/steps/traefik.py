@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,14 @@ from runbook.errors import ChangeFailed, Refused
 from runbook.live import Live
 from runbook.names import as_declared
 from runbook.recipes import render
-from runbook.resources.file import File, FileFacts
+from runbook.resources.file import File, FileFacts, is_ours
 from runbook.resources.secret import DockerSecret, SecretFacts
-from runbook.resources.stack import Fields, Stack, inspect
+from runbook.resources.service_spec import Fields, implied
+from runbook.resources.stack import Stack, StackFacts, inspect
 from runbook.site import Site, Traefik
+from runbook.ssh.engine_socket import DOCKER
 from runbook.steps import CONVERGED, Row, host_rows
+from runbook.steps.web import Asked, ask, asked
 from runbook.waiting import until
 
 if TYPE_CHECKING:
@@ -27,11 +31,13 @@ if TYPE_CHECKING:
 RECIPE = "traefik.yml"
 ONE_EACH = "one task runs on every manager and nowhere else"
 ANSWERS = "every manager answers on the web port"
+PRIORITY = 2**31 - 1001  # the highest that Traefik takes on all machines, above any catch-all
 START_S = 90  # a manager may first have to pull the image
 # `docker stack config` came with Docker CLI 23; an older one has no way to only check a recipe.
+# It asks no engine.
 _CHECK = (
-    'docker stack config --help 2>&1 | grep -q "stack config" || exit 0\n'
-    'docker stack config -c "$1"'
+    f'{shlex.join(DOCKER)} stack config --help 2>&1 | grep -q "stack config" || exit 0\n'
+    f'{shlex.join(DOCKER)} stack config -c "$1"'
 )
 
 
@@ -42,7 +48,7 @@ class Facts:
     host: str
     recipe: FileFacts
     secrets: Mapping[str, SecretFacts | None]
-    service: Fields | None
+    service: StackFacts
 
 
 def required_checks(site: Site) -> tuple[str, ...]:
@@ -94,6 +100,7 @@ def dashboard_labels(traefik: Traefik) -> tuple[str, ...]:
     return (
         "traefik.enable=true",
         f"{router}.rule=Host(`{dashboard.host}`)",
+        f"{router}.priority={PRIORITY}",
         f"{router}.service=api@internal",
         f"{router}.middlewares=dashboard-users",
         f"{guard}.basicauth.usersfile=/run/secrets/{dashboard.users_secret}",
@@ -133,7 +140,8 @@ def declared(live: Live) -> tuple[File, Stack]:
     traefik, text = live.site.traefik, recipe(live.site)
     path = f"{traefik.folder}/{RECIPE}"
     file = File(live.manager, path, text, check=_CHECK)
-    return file, Stack(traefik.stack, traefik.folder, RECIPE, parsed(text))
+    unmanaged = traefik.replace_unmanaged
+    return file, Stack(traefik.stack, path, parsed(text), live.site.name, unmanaged)
 
 
 def secrets(live: Live) -> list[DockerSecret]:
@@ -159,9 +167,9 @@ def rows(facts: Facts) -> list[Row]:
         seen: list[tuple[str, object]] = [("exists", "no" if secret is None else "yes")]
         seen += [("label", secret.label)] if secret is not None else []
         found += host_rows(facts.host, f"secret {name}", seen)
-    if facts.service is None:
+    if facts.service.fields is None:
         return [*found, *host_rows(facts.host, "service", [("exists", "no")])]
-    fields = [(name, "\n".join(values)) for name, values in facts.service.items()]
+    fields = [(name, "\n".join(values)) for name, values in facts.service.fields.items()]
     return [*found, *host_rows(facts.host, "service", fields)]
 
 
@@ -171,7 +179,20 @@ def plan(live: Live, facts: Facts) -> list[Change]:
     changes = file.plan(facts.recipe, 0)
     for secret in secrets(live):
         changes += secret.plan(facts.secrets[secret.name], facts.host, 0)
-    return [*changes, *stack.plan(facts.service, facts.host, 1)]
+    written = _written(stack.name, facts.recipe.content)
+    return [*changes, *stack.plan(facts.service, facts.host, 1, written=written)]
+
+
+def _written(stack: str, content: str | None) -> Fields | None:
+    """Return the service of the runbook's recipe on the manager; ``None`` where none is known."""
+    from ruamel.yaml.error import YAMLError
+
+    if content is None or not is_ours(content):
+        return None
+    try:
+        return implied(stack, parsed(content))
+    except (YAMLError, LookupError, TypeError, ValueError, AttributeError):
+        return None  # edited by hand, and no recipe of ours any more
 
 
 def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
@@ -200,22 +221,24 @@ def verify(live: Live) -> list[Check]:
 
 def stack_ls(live: Live) -> Shown:
     """Return ``docker stack ls`` of the first manager as a table."""
-    return _listed(live, ["docker", "stack", "ls"])
+    return _listed(live, "stack", "ls")
 
 
 def stack_ps(live: Live) -> Shown:
     """Return ``docker stack ps`` of the stack as a table."""
-    return _listed(live, ["docker", "stack", "ps", live.site.traefik.stack])
+    return _listed(live, "stack", "ps", live.site.traefik.stack)
 
 
-def _listed(live: Live, command: list[str]) -> Shown:
+def _listed(live: Live, *words: str) -> Shown:
     from runbook.display import table  # brings pandas, which only a notebook needs
+    from runbook.swarm import run_docker
 
     # An empty answer is one, so the command may end with an error: "nothing found in stack".
-    result = live.fleet[live.manager].run([*command, "--format", "{{json .}}"], check=False)
+    result = run_docker(live, *words, "--format", "{{json .}}", check=False)
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     columns = list(lines[0]) if lines else []
-    caption = " ".join(command) if lines else f"{' '.join(command)}: {result.stderr.strip()}"
+    command = " ".join(("docker", *words))
+    caption = command if lines else f"{command}: {result.stderr.strip()}"
     return table(caption, columns, [line.values() for line in lines])
 
 
@@ -275,20 +298,35 @@ def _runs(task: Mapping[str, Any], template: Mapping[str, Any]) -> bool:
     return all(template.get(key) == value for key, value in task.items())
 
 
-def answers(live: Live) -> Check:
-    """Return whether every manager's Traefik answers on the web port, as published."""
-    port = live.site.traefik.web_port
-    wanted = ", ".join(f"{name} 404" for name in live.site.managers)
-    script = "; ".join(
-        f"echo {name} $(curl -s -o /dev/null -m 3 -w '%{{http_code}}' http://{m.address}:{port}/)"
-        for name, m in live.site.managers.items()
-    )
+def hosts_of_tasks(live: Live) -> set[str]:
+    """Return the declared hosts on which a task of Traefik's is, as the Swarm has them."""
+    from runbook.swarm import translated
 
-    def ask() -> str:
-        output = live.gather({live.manager: {"curl": script}}, sudo=False)[live.manager]["curl"]
-        return ", ".join(line.strip() for line in output.splitlines() if line.strip())
+    _, stack = declared(live)
+    if inspect(live, stack.service) is None:
+        return set()
+    with translated(live.manager):
+        tasks = live.engine.api.tasks({"service": stack.service, "desired-state": "running"})
+        nodes = {node["ID"]: node for node in live.engine.api.nodes()}
+    found = [nodes[task["NodeID"]] for task in tasks if task.get("NodeID") in nodes]
+    names = {node["Description"]["Hostname"].lower().partition(".")[0] for node in found}
+    addresses = {node["Status"].get("Addr") for node in found}
+    hosts = {**live.site.managers, **live.site.workers}
+    return {name for name, host in hosts.items() if name in names or str(host.address) in addresses}
+
+
+def answers(live: Live) -> Check:
+    """Return whether every manager's Traefik answers on the web port."""
+    port = live.site.traefik.web_port
+    snippets = {name: ask(f"http://{m.address}:{port}/") for name, m in live.site.managers.items()}
+
+    def look() -> dict[str, Asked]:
+        texts = live.gather({live.manager: snippets}, sudo=False)[live.manager]
+        return {name: asked(text) for name, text in texts.items()}
 
     # A task counts as running a moment before Traefik listens.
-    return Check(
-        ANSWERS, live.manager, wanted, until(ask, holds=lambda t: t == wanted, timeout_s=15)
-    )
+    found = until(look, holds=lambda seen: all(a.by_traefik for a in seen.values()), timeout_s=15)
+    checks = {name: answer.check(ANSWERS, name) for name, answer in found.items()}
+    wanted = ", ".join(f"{name} {check.expected}" for name, check in checks.items())
+    seen = ", ".join(f"{name} {check.seen}" for name, check in checks.items())
+    return Check(ANSWERS, live.manager, wanted, seen)

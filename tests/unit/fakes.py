@@ -208,11 +208,13 @@ class FakeEngine(BaseAdapter):
     Args:
         answers: Bodies by request, such as ``{"GET /nodes": [...]}``; a body may be a
             :class:`Failure`, or a function of the request's query and JSON.
+        sudo: Whether root opens the engine's socket.
     """
 
-    def __init__(self, answers: Mapping[str, Any]) -> None:
+    def __init__(self, answers: Mapping[str, Any], *, sudo: bool = False) -> None:
         super().__init__()
         self.answers = answers
+        self.sudo = sudo
         self.requests: list[str] = []
 
     def answer(self, asked: str, query: dict[str, str], body: Any) -> Any:

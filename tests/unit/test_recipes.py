@@ -20,6 +20,8 @@ DEMONSTRATION = {
     "stack": "runbook-demonstration",
     "host": "demo.test",
     "port": 80,
+    "mark": "X-Runbook=1",
+    "priority": 1,
 }
 
 
@@ -67,7 +69,8 @@ class TestTraefik:
 
     def test_production(self) -> None:
         """A site with everything in it is one valid document with the labels as written."""
-        site = parameters("production").site
+        dashboard = {"host": "traefik.example.org", "users_secret": "traefik_users"}
+        site = declared("production", traefik={"dashboard": dashboard}).site
         service = parsed(recipe(site))["services"]["traefik"]
 
         assert service["image"] == site.traefik.image
@@ -95,10 +98,18 @@ class TestDemonstration:
         assert shown == [
             "traefik.enable=true",
             "traefik.http.routers.runbook-demonstration.rule=Host(`demo.test`)",
+            "traefik.http.routers.runbook-demonstration.priority=1",
+            "traefik.http.routers.runbook-demonstration.middlewares=runbook-demonstration",
+            "traefik.http.middlewares.runbook-demonstration.headers.customresponseheaders.X-Runbook=1",
             "traefik.http.services.runbook-demonstration.loadbalancer.server.port=8000",
         ]
         assert hidden == [
             "traefik.http.routers.runbook-demonstration-hidden.rule=Host(`hidden.demo.test`)",
+            "traefik.http.routers.runbook-demonstration-hidden.priority=1",
+            "traefik.http.routers.runbook-demonstration-hidden.middlewares="
+            "runbook-demonstration-hidden",
+            "traefik.http.middlewares.runbook-demonstration-hidden.headers.customresponseheaders."
+            "X-Runbook=1",
             "traefik.http.services.runbook-demonstration-hidden.loadbalancer.server.port=8000",
         ]
 

@@ -1,48 +1,26 @@
-"""The stack: a recipe's fields against those of the live service, each by itself."""
+"""The stack: whose its service is, whether it is as its recipe says, and its deployment."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fakes import Failure, FakeFleet, declared, done, live, parameters, recorded_json
 
-from runbook.resources.stack import (
-    Stack,
-    as_text,
-    declared_fields,
-    inspect,
-    live_fields,
-    network_names,
-)
+from runbook.changes import Change
+from runbook.errors import Refused
+from runbook.resources.service_spec import Fields, as_text, implied
+from runbook.resources.stack import Stack, StackFacts, inspect, network_names
 from runbook.steps.traefik import parsed, recipe
 from runbook.swarm import EngineError
 
 COMPOSE = parsed(recipe(parameters("lab").site))
-STACK = Stack("traefik", "~/traefik", "traefik.yml", COMPOSE)
-FIELDS = {
-    "image": ("traefik:3.7",),
-    "args": (
-        "--api.insecure=true",
-        "--providers.swarm",
-        "--providers.swarm.exposedbydefault=false",
-        "--providers.swarm.network=frontend",
-    ),
-    "entrypoint": (),
-    "user": (),
-    "configs": (),
-    "env": (),
-    "ports": ("8080:8080/tcp host", "80:80/tcp host"),
-    "mounts": ("/var/run/docker.sock:/var/run/docker.sock",),
-    "networks": ("frontend",),
-    "secrets": (),
-    "mode": ("global",),
-    "constraints": ("node.role == manager",),
-    "labels": (),
-    "update order": ("stop-first",),
-}
+STACK = Stack("traefik", "~/traefik/traefik.yml", COMPOSE, "lab")
+FIELDS = implied("traefik", COMPOSE)
+NAMESPACE = {"com.docker.stack.namespace": "traefik"}
+OURS = NAMESPACE | {"runbook.site": "lab"}
 
 
 def engine(services: Any) -> dict[str, Any]:
@@ -50,26 +28,52 @@ def engine(services: Any) -> dict[str, Any]:
     return {"GET /services": services, "GET /networks": recorded_json("networks")}
 
 
-def observed(services: Any) -> dict[str, tuple[str, ...]] | None:
-    """Return the fields that are observed where the engine lists these services."""
+def observed(services: Any) -> StackFacts:
+    """Return what is observed where the engine lists these services."""
     return STACK.observe(live(parameters("lab"), engine=engine(services)))
 
 
+def service(**spec: Any) -> dict[str, Any]:
+    """Return the recorded service with other parts of its specification."""
+    (found,) = recorded_json("services")
+    found["Spec"] |= spec
+    assert isinstance(found, dict)
+    return found
+
+
+def drifted(labels: dict[str, str], image: str = "traefik:3.6") -> dict[str, Any]:
+    """Return the recorded service with another image."""
+    found = service(Labels=labels)
+    found["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"] = image
+    return found
+
+
+def planned(services: Any, stack: Stack = STACK, written: Fields | None = None) -> list[Change]:
+    """Return the plan for a Swarm with these services."""
+    return stack.plan(observed(services), "docker01", 1, written=written)
+
+
 class TestObserve:
-    """From the engine's answers to fields."""
+    """From the engine's answers to facts."""
 
     def test_recorded(self) -> None:
         """The service that was deployed from the recipe has the recipe's fields."""
-        assert observed(recorded_json("services")) == FIELDS
+        facts = observed(recorded_json("services"))
+
+        assert (facts.fields, facts.before, facts.others) == (FIELDS, None, ())
 
     @pytest.mark.parametrize("name", ["traefik_traefik2", "x_traefik_traefik"])
     def test_absent(self, name: str) -> None:
         """A service whose name only begins alike is another one."""
-        (service,) = recorded_json("services")
-        service["Spec"]["Name"] = name
+        assert observed([service(Name=name)]) == StackFacts(None, {}, None, (name,))
+        assert observed([]) == StackFacts(None, {}, None, ())
 
-        assert observed([service]) is None
-        assert observed([]) is None
+    def test_before(self) -> None:
+        """What the last update replaced is known."""
+        found = drifted(NAMESPACE)
+        found["PreviousSpec"] = service(Labels=NAMESPACE)["Spec"]
+
+        assert observed([found]).before == FIELDS
 
     def test_unreadable(self) -> None:
         """An engine that answers with an error is not one without the service."""
@@ -79,9 +83,8 @@ class TestObserve:
     def test_inspection(self) -> None:
         """The whole service is at hand, under its exact name."""
         site = live(parameters("lab"), engine=engine(recorded_json("services")))
-        found = inspect(site, "traefik_traefik")
 
-        assert found == recorded_json("services")[0]
+        assert inspect(site, "traefik_traefik") == recorded_json("services")[0]
         assert inspect(site, "traefik") is None
 
     def test_networks_by_id(self) -> None:
@@ -91,106 +94,13 @@ class TestObserve:
         assert names["q9v1fnh5xx9spqxnt8gdkixk4"] == "frontend"
         assert len(names) == len(recorded_json("networks"))
 
-    def test_service_name(self) -> None:
-        """It is that of the stack and that of the recipe's service."""
-        assert STACK.service == "traefik_traefik"
-
-
-class TestDeclared:
-    """From a recipe to fields."""
-
-    def test_of_the_lab(self) -> None:
-        """Every managed field is there, an absent one empty."""
-        assert declared_fields(COMPOSE) == FIELDS
-
-    def test_of_a_recipe_that_says_little(self) -> None:
-        """What it does not say is Swarm's default."""
-        fields = declared_fields(
-            {
-                "services": {"x": {"image": "a:1", "ports": [], "networks": ["n"]}},
-                "networks": {"n": None},
-            }
-        )
-
-        assert fields["mode"] == ("replicated",)
-        assert fields["networks"] == ("n",)
-        assert fields["update order"] == ("stop-first",)
-        assert fields["args"] == fields["labels"] == fields["constraints"] == ()
-
-    def test_network_with_another_name(self) -> None:
-        """A network's name in the Swarm counts, not its key in the recipe."""
-        compose = copy.deepcopy(COMPOSE)
-        compose["networks"]["frontend"] = {"external": True, "name": "edge"}
-
-        assert declared_fields(compose)["networks"] == ("edge",)
-
-    def test_quoted_argument(self) -> None:
-        """The command is split as a shell would."""
-        compose = copy.deepcopy(COMPOSE)
-        compose["services"]["traefik"]["command"] = "--a='b c' --d"
-
-        assert declared_fields(compose)["args"] == ("--a=b c", "--d")
-
-
-def container(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return the container's part of a service's specification."""
-    part: dict[str, Any] = spec["TaskTemplate"]["ContainerSpec"]
-    return part
-
-
-# What an operator may have done to the service by hand, and how the plan shows it.
-DRIFT: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
-    ("image", lambda s: container(s).update(Image="traefik:3.6"), "-  traefik:3.6"),
-    ("image digest", lambda s: container(s).update(Image="x:3.7@sha256:0"), "-  x:3.7"),
-    ("args", lambda s: container(s)["Args"].append("--log.level=DEBUG"), "-  --log.level=DEBUG"),
-    ("args gone", lambda s: container(s).pop("Args"), "+  --providers.swarm"),
-    ("env", lambda s: container(s).update(Env=["A=b"]), "-  A=b"),
-    (
-        "port",
-        lambda s: s["EndpointSpec"]["Ports"][0].update(PublishedPort=81),
-        "-  81:80/tcp host",
-    ),
-    (
-        "port in the mesh",
-        lambda s: s["EndpointSpec"]["Ports"][0].update(PublishMode="ingress"),
-        "-  80:80/tcp ingress",
-    ),
-    ("ports gone", lambda s: s.pop("EndpointSpec"), "+  80:80/tcp host"),
-    (
-        "mount",
-        lambda s: container(s)["Mounts"][0].update(ReadOnly=True),
-        "-  /var/run/docker.sock:/var/run/docker.sock:ro",
-    ),
-    (
-        "another mount",
-        lambda s: container(s)["Mounts"].append({"Type": "tmpfs", "Target": "/x"}),
-        "-  :/x",
-    ),
-    (
-        "network",
-        lambda s: s["TaskTemplate"]["Networks"].append({"Target": "unknownid"}),
-        "-  unknownid",
-    ),
-    ("networks gone", lambda s: s["TaskTemplate"].pop("Networks"), "+  frontend"),
-    ("secret", lambda s: container(s).update(Secrets=[{"SecretName": "users"}]), "-  users"),
-    ("mode", lambda s: s.update(Mode={"Replicated": {"Replicas": 1}}), "-  replicated"),
-    (
-        "constraint",
-        lambda s: s["TaskTemplate"]["Placement"]["Constraints"].append("node.labels.a == b"),
-        "-  node.labels.a == b",
-    ),
-    ("constraints gone", lambda s: s["TaskTemplate"].pop("Placement"), "+  node.role == manager"),
-    ("label", lambda s: s["Labels"].update({"traefik.enable": "true"}), "-  traefik.enable=true"),
-    ("update order", lambda s: s.update(UpdateConfig={"Order": "start-first"}), "-  start-first"),
-]
-
 
 class TestPlan:
     """Absent, different, equal."""
 
     def test_absent(self) -> None:
         """The service is created; removing the stack undoes that."""
-        (change,) = STACK.plan(None, "docker01", 1)
+        (change,) = planned([])
 
         assert done([change]) == [(1, "docker01", "create", "service traefik_traefik")]
         assert (change.before, change.after) == ("", as_text(FIELDS))
@@ -198,89 +108,141 @@ class TestPlan:
 
     def test_equal(self) -> None:
         """The recorded service is as the recorded recipe says."""
-        assert STACK.plan(observed(recorded_json("services")), "docker01", 1) == []
+        assert planned(recorded_json("services")) == []
 
-    @pytest.mark.parametrize(("change", "line"), [case[1:] for case in DRIFT],
-                             ids=[case[0] for case in DRIFT])  # fmt: skip
-    def test_different(self, change: Callable[[dict[str, Any]], object], line: str) -> None:
+    def test_different(self) -> None:
         """Whatever was changed by hand is shown, and a rollback undoes the repair."""
-        (service,) = recorded_json("services")
-        change(service["Spec"])
-        (planned,) = STACK.plan(observed([service]), "docker01", 1)
+        (change,) = planned([drifted(OURS)])
 
-        assert line in planned.diff.splitlines()
-        assert (planned.action, planned.undo) == (
+        assert {"-  traefik:3.6", "+  traefik:3.7"} <= set(change.diff.splitlines())
+        assert (change.action, change.undo) == (
             "update",
             "docker service rollback traefik_traefik",
         )
 
     def test_digest_of_a_registry(self) -> None:
         """A tag is declared, so the digest that a registry answered to it is no difference."""
-        (service,) = recorded_json("services")
-        container(service["Spec"])["Image"] = f"traefik:3.7@sha256:{'0' * 64}"
-
-        assert STACK.plan(observed([service]), "docker01", 1) == []
+        assert planned([drifted(NAMESPACE, f"traefik:3.7@sha256:{'0' * 64}")]) == []
 
     def test_declared_digest(self) -> None:
         """Where a digest is declared, the tag alone or another digest is a difference."""
         pinned = f"traefik:3.7@sha256:{'1' * 64}"
         compose = parsed(recipe(declared("lab", traefik={"image": pinned}).site))
-        stack = Stack("traefik", "~/traefik", "traefik.yml", compose)
-        (service,) = recorded_json("services")
+        stack = replace(STACK, compose=compose)
 
         for image, count in ((pinned, 0), ("traefik:3.7", 1), (f"{pinned[:-1]}2", 1)):
-            container(service["Spec"])["Image"] = image
-            assert count == len(stack.plan(observed([service]), "docker01", 1))
+            assert count == len(planned([drifted(OURS, image)], stack))
 
-    @pytest.mark.parametrize(
-        "change",
-        [
-            lambda s: s["Labels"].update({"com.docker.stack.image": "traefik:other"}),
-            lambda s: s.pop("Labels"),
-            lambda s: s["EndpointSpec"]["Ports"].reverse(),
-            lambda s: s.update(UpdateConfig={"Parallelism": 1, "Order": "stop-first"}),
-            lambda s: container(s).update(Env=None, Secrets=None),
-        ],
-        ids=["labels of the stack", "no labels", "order of ports", "defaults said", "nulls"],
-    )
-    def test_no_difference(self, change: Callable[[dict[str, Any]], object]) -> None:
-        """What Docker adds, sorts or spells otherwise is not drift."""
-        (service,) = recorded_json("services")
-        change(service["Spec"])
 
-        assert STACK.plan(observed([service]), "docker01", 1) == []
+class TestOwner:
+    """A service that the runbook did not deploy is somebody else's."""
 
-    def test_order_of_arguments(self) -> None:
-        """Arguments are a sequence: in another order they are another command."""
-        (service,) = recorded_json("services")
-        container(service["Spec"])["Args"].reverse()
+    HANDED = replace(STACK, replace_unmanaged=True)
 
-        assert len(STACK.plan(observed([service]), "docker01", 1)) == 1
+    def test_foreign(self) -> None:
+        """It is refused with what it would lose, and with the ways on."""
+        ports = [
+            {"Protocol": "tcp", "TargetPort": 443, "PublishedPort": 443, "PublishMode": "host"}
+        ]
+        foreign = service(Labels=NAMESPACE, EndpointSpec={"Ports": ports})
 
-    def test_fields_are_the_same_on_both_sides(self) -> None:
-        """Every field that is declared is also observed, and the other way round."""
-        spec = recorded_json("services")[0]["Spec"]
+        with pytest.raises(Refused, match="was not deployed by the runbook") as caught:
+            planned([foreign])
+        assert "PublishedPort=443" in caught.value.message
+        assert caught.value.host == "docker01"
+        assert "traefik.replace_unmanaged: true" in caught.value.todo
 
-        assert list(declared_fields(COMPOSE)) == list(live_fields(spec, {}))
+    def test_handed_over(self) -> None:
+        """With the site's word it is replaced, and the plan shows all that goes."""
+        (change,) = planned([drifted(NAMESPACE)], self.HANDED)
+
+        assert "-  traefik:3.6" in change.diff.splitlines()
+
+    def test_recipe_left_behind(self) -> None:
+        """A recipe of ours beside it does not make somebody else's service ours."""
+        with pytest.raises(Refused, match="was not deployed by the runbook"):
+            planned([drifted(NAMESPACE)], written=FIELDS)
+
+    def test_deployed_over_ours(self) -> None:
+        """Neither does it that ours was there before: a deployment takes our label away."""
+        found = drifted(NAMESPACE)
+        found["PreviousSpec"] = service(Labels=OURS)["Spec"]
+
+        with pytest.raises(Refused, match="was not deployed by the runbook"):
+            planned([found], written=FIELDS)
+
+    def test_of_an_earlier_version(self) -> None:
+        """One without a label is ours where it was as our recipe on the manager says."""
+        found = drifted(NAMESPACE)
+        found["PreviousSpec"] = service(Labels=NAMESPACE)["Spec"]
+
+        assert len(planned([found], written=FIELDS)) == 1
+
+    def test_of_an_earlier_site(self) -> None:
+        """It is ours where it still is as our recipe says, and the site has changed since."""
+        compose = parsed(recipe(declared("lab", traefik={"image": "traefik:3.8"}).site))
+
+        assert len(planned([service()], replace(STACK, compose=compose), written=FIELDS)) == 1
+
+    def test_in_no_stack(self) -> None:
+        """The stack's deployment would not take it over, handed over or not."""
+        for stack in (STACK, self.HANDED):
+            with pytest.raises(Refused, match="is in no stack traefik") as caught:
+                planned([drifted({})], stack)
+            assert "docker service rm traefik_traefik" in caught.value.todo
+
+    def test_replicated(self) -> None:
+        """No deployment turns it into a global one, so it is refused before the first change."""
+        replicated = service(Labels=NAMESPACE, Mode={"Replicated": {"Replicas": 1}})
+
+        with pytest.raises(Refused, match="was not deployed by the runbook"):
+            planned([replicated])
+        with pytest.raises(Refused, match="is Replicated, and the Swarm changes the mode of no"):
+            planned([replicated], self.HANDED)
+
+    def test_stack_of_others(self) -> None:
+        """A stack of our name that has other services is not joined, unless the site says so."""
+        other = service(Name="traefik_whoami")
+
+        with pytest.raises(
+            Refused, match="stack traefik is somebody else's: it has traefik_whoami"
+        ):
+            planned([other])
+        (change,) = planned([other], self.HANDED)
+        assert change.undo == "docker service rm traefik_traefik"
+
+    def test_guest_of_our_stack(self) -> None:
+        """Beside our service others are left alone, without a word."""
+        assert planned([service(Labels=OURS), service(Name="traefik_whoami")]) == []
 
 
 class TestMake:
     """The deployment."""
 
-    def test_is_the_published_command(self) -> None:
-        """The first manager's own docker deploys the file, in its folder, as the operator."""
+    @staticmethod
+    def made(stack: Stack) -> tuple[FakeFleet, dict[str, Any]]:
+        """Return what was run for a deployment, and what came on standard input."""
         fleet = FakeFleet()
-        STACK.plan(None, "docker01", 1)[0].make(live(parameters("lab"), fleet))
+        (change,) = stack.plan(StackFacts(None, {}, None, ()), "docker01", 1, written=None)
+        change.make(live(parameters("lab"), fleet))
+        return fleet, json.loads(fleet.commands[0].stdin)
+
+    def test_is_the_published_command(self) -> None:
+        """The first manager's own docker deploys the recipe, and beside it whose it is."""
+        fleet, beside = self.made(STACK)
         (command,) = fleet.commands
 
         assert (command.host, command.sudo) == ("docker01", False)
-        assert command.argv[2] == 'cd "$1" && exec docker stack deploy -c "$2" "$3"'
-        assert command.argv[4:] == ("traefik", "traefik.yml", "traefik")
+        assert command.argv[-7:] == (
+            *("stack", "deploy", "-c", "traefik/traefik.yml", "-c", "-", "traefik"),
+        )
+        assert beside == {
+            "version": "3.2",
+            "services": {"traefik": {"deploy": {"labels": {"runbook.site": "lab"}}}},
+        }
 
     def test_absolute_folder(self) -> None:
         """A folder outside the home stays as it is."""
-        fleet = FakeFleet()
-        stack = Stack("edge", "/srv/traefik", "traefik.yml", COMPOSE)
-        stack.plan(None, "docker01", 1)[0].make(live(parameters("lab"), fleet))
+        fleet, _ = self.made(replace(STACK, name="edge", path="/srv/traefik/traefik.yml"))
 
-        assert fleet.commands[0].argv[4:] == ("/srv/traefik", "traefik.yml", "edge")
+        assert fleet.commands[0].argv[-4:] == ("/srv/traefik/traefik.yml", "-c", "-", "edge")

@@ -28,10 +28,18 @@ class TestRisks:
     """Which sites take which risk."""
 
     def test_none(self, tmp_path: Path) -> None:
-        """A guarded dashboard is no risk."""
-        guarded = "traefik: {dashboard: {host: a.test, users_secret: users}}\n"
+        """Without a dashboard there is no risk."""
+        assert unaccepted_risks(site_with(tmp_path, "traefik: {dashboard: {}}\n")) == ()
 
-        assert unaccepted_risks(site_with(tmp_path, guarded)) == ()
+    def test_password_over_plain_http(self, tmp_path: Path) -> None:
+        """A guarded dashboard gives its password to whoever is on the way."""
+        guarded = "traefik: {dashboard: {host: a.test, users_secret: users}}\n"
+        accepted = "accepted_risks: [{risk: plain-http-password, reason: only through a VPN}]\n"
+        (risk,) = unaccepted_risks(site_with(tmp_path, guarded))
+
+        assert (risk.name, risk.setting) == ("plain-http-password", "traefik.dashboard.host")
+        assert "http://a.test over plain HTTP" in risk.what
+        assert unaccepted_risks(site_with(tmp_path, guarded + accepted)) == ()
 
     def test_insecure_dashboard(self, tmp_path: Path) -> None:
         """An API without a password is a risk by itself."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import threading
-from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +11,8 @@ import pytest
 from fakes import (
     Clock,
     Command,
+    ConfigStore,
+    FakeEngine,
     FakeFleet,
     Recordings,
     declared,
@@ -21,56 +20,27 @@ from fakes import (
     local,
     parameters,
     recorded,
+    swarm,
 )
 
 from runbook import waiting
-from runbook.errors import RunbookError, Unreachable
+from runbook.errors import Refused, RunbookError, Unreachable
 from runbook.live import Live
 from runbook.site import Site
-from runbook.steps import acceptance
-from runbook.steps.acceptance import (
-    CLIENT,
-    DASHBOARD,
-    HIDDEN,
-    SHOWN,
-    VIP_SSH,
-    WEB,
-    _curl,
-    header,
-    required_checks,
-    url_host,
-)
+from runbook.steps import acceptance, demonstration
+from runbook.steps.acceptance import DASHBOARD, VIP_SSH, WEB, required_checks
+from runbook.steps.demonstration import CLIENT, HIDDEN, SHOWN, STACK
+from runbook.steps.outside import from_outside, url_host
 
 NODES = ("docker01", "docker02", "docker03", "docker04", "docker05", "docker06")
 LOOP = tuple(f"http://{node}/ answers as its role says" for node in NODES)
 BODY = recorded("acceptance-demonstration")["body"]
+TRAEFIKS = recorded("acceptance-docker01")["docker01"]
+MISSING = recorded("acceptance-demonstration")["hidden"]
+PAGE = "HTTP/1.1 200 OK\n\nHost: demo.test\n"
+MARK = "0123456789abcdef"  # of the recording; what is answered has the mark that was deployed
+LOGIN = 'HTTP/1.1 401 Unauthorized\nWww-Authenticate: Basic realm="{}"\n\n401 Unauthorized\n'
 GUARDED = {"insecure": False, "port": None, "host": "traefik.test", "users_secret": "users"}
-
-
-class TestHeader:
-    """A request's header, as an application printed it."""
-
-    @pytest.mark.parametrize(
-        ("name", "value"),
-        [
-            ("Host", "demo.test"),
-            ("host", "demo.test"),
-            ("X-Forwarded-For", "203.0.113.10"),
-            ("Peer", "[::ffff:10.0.1.3]"),
-            ("Accept", "*/*"),
-            ("Forwarded", ""),
-            ("X-Forwarded", ""),
-            ("", ""),
-        ],
-    )
-    def test_recorded(self, name: str, value: str) -> None:
-        """The whole name counts, in either case; a header that is not there is empty."""
-        assert value == header(BODY, name)
-
-    @pytest.mark.parametrize("body", ["", "404 page not found\n", "Host\n"])
-    def test_no_header(self, body: str) -> None:
-        """A page that is none has none."""
-        assert header(body, "Host") == ""
 
 
 class TestRequiredChecks:
@@ -100,92 +70,6 @@ class TestRequiredChecks:
             assert sorted(required_checks(parameters(site).site)) == sorted(c.name for c in made)
 
 
-class Web(BaseHTTPRequestHandler):
-    """A page that shows the virtual host it was asked for, and one that never comes."""
-
-    silence = threading.Event()
-
-    def do_GET(self) -> None:
-        """Answer one request."""
-        if self.path == "/silent":
-            self.silence.wait(5)
-        status = 404 if self.path == "/missing" else 200
-        body = f"Host: {self.headers['Host']}\nPath: {self.path}\n".encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Log nothing."""
-
-
-@pytest.fixture(scope="module")
-def web() -> Iterator[str]:
-    """A web server on loopback; its address with the port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    Web.silence.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
-def closed() -> str:
-    """An address at which nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{taken.getsockname()[1]}"
-
-
-def said(snippet: str) -> str:
-    """Return what a snippet prints when a real shell runs it."""
-    done = subprocess.run(["sh", "-s"], input=snippet, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    return done.stdout
-
-
-class TestCurl:
-    """The snippet that asks for a page, really run."""
-
-    def test_body(self, web: str) -> None:
-        """The page is printed as it came, an error's page too."""
-        assert said(_curl(f"http://{web}/")) == f"Host: {web}\nPath: /\n"
-        assert said(_curl(f"http://{web}/missing")) == f"Host: {web}\nPath: /missing\n"
-
-    def test_virtual_host(self, web: str) -> None:
-        """The request names it."""
-        assert header(said(_curl(f"http://{web}/", host="demo.test")), "Host") == "demo.test"
-
-    @pytest.mark.parametrize(("path", "code"), [("/", "200"), ("/missing", "404")])
-    def test_status_alone(self, web: str, path: str, code: str) -> None:
-        """With something else to show, the body is not."""
-        assert said(_curl(f"http://{web}{path}", show="%{http_code}")) == code
-
-    def test_refused(self, closed: str) -> None:
-        """A port at which nobody listens is refused, in one word."""
-        assert said(_curl(f"http://{closed}/")) == "refused\n"
-        assert said(_curl(f"http://{closed}/", show="%{http_code}")) == "000refused\n"
-
-    def test_no_answer(self, web: str) -> None:
-        """A server that accepts and then is silent does not answer; the wait is bounded."""
-        snippet = _curl(f"http://{web}/silent")
-        assert " -m 4 " in snippet
-
-        assert said(snippet.replace(" -m 4 ", " -m 0.2 ")) == "no answer\n"
-
-    def test_anything_else(self) -> None:
-        """Another failure is named by curl's exit status."""
-        assert said(_curl("http://127.0.0.1:notaport/")) == "curl: 3\n"
-
-    def test_one_word_each(self, web: str) -> None:
-        """What a site declares cannot end the command and begin another."""
-        assert header(said(_curl(f"http://{web}/", host="x'; echo y; '")), "Host").startswith("x'")
-
-
 class Edge:
     """The recorded lab: nodes asked from the first manager, the gateway asked from the client.
 
@@ -205,24 +89,59 @@ class Edge:
         self._answer = Recordings(
             {
                 "docker01": {**recorded("acceptance-docker01"), **(nodes or {})},
-                "client": {"guarded": "401\n", **asked, **(client or {})},
+                "client": {"guarded": LOGIN.format("traefik"), **asked, **(client or {})},
             }
         )
         self._deploy = deploy
+        self._mark = MARK
 
     def __call__(self, command: Command) -> str:
         """Answer one command."""
         if command.argv == ("hostname",):
             return f"{command.host}\n"
-        if self._deploy and command.argv[:3] == ("docker", "stack", "deploy"):
-            raise self._deploy
-        return self._answer(command)
+        if "deploy" in command.argv:
+            if self._deploy:
+                raise self._deploy
+            found = re.search(r"X-Runbook=(\w+)", command.stdin)
+            assert found is not None
+            self._mark = found[1]
+        return self._answer(command).replace(MARK, self._mark)
 
 
-def outside(site: str = "lab", edge: Edge | FakeFleet | None = None, **changes: Any) -> Live:
+class Swarm(ConfigStore):
+    """The recorded Swarm with a lock to take, and the services of a stack that is asked for.
+
+    Args:
+        stack: Services of the demonstration's stack.
+        task_on: Where a task of Traefik's runs.
+    """
+
+    def __init__(self, *stack: dict[str, Any], task_on: str = "docker01") -> None:
+        super().__init__(swarm())
+        self.stack = list(stack)
+        ids = {node["Description"]["Hostname"]: node["ID"] for node in self.answers["GET /nodes"]}
+        self.answers["GET /tasks"] = [{"NodeID": ids[task_on]}]
+        services = self.answers["GET /services"]
+        self.answers["GET /services"] = lambda query, _: (
+            self.stack if STACK in query["filters"] else services
+        )
+
+
+def ours(name: str) -> dict[str, Any]:
+    """Return a service of a demonstration, as a run leaves it that is killed."""
+    labels = {f"traefik.http.routers.{STACK}.rule": "Host(`demo.test`)"}
+    return {"Spec": {"Name": f"{STACK}_{name}", "Labels": labels}}
+
+
+def outside(
+    site: str = "lab",
+    edge: Edge | FakeFleet | None = None,
+    engine: FakeEngine | None = None,
+    **changes: Any,
+) -> Live:
     """Return a site whose client is the lab's."""
     asked = {"acceptance": {"client": "client"} | changes.pop("acceptance", {})}
-    return live(declared(site, **asked, **changes), edge or Edge())
+    return live(declared(site, **asked, **changes), edge or Edge(), engine or Swarm(ours("shown")))
 
 
 def results(site: Live) -> dict[str, tuple[str, bool]]:
@@ -252,15 +171,31 @@ class TestLoop:
         [
             ("docker02", "refused\n"),
             ("docker02", "no answer\n"),
-            ("docker05", "404 page not found\n"),
-            ("docker05", "no answer\n"),
+            ("docker02", PAGE),
+            ("docker05", TRAEFIKS),
         ],
     )
     def test_other_than_its_role(self, node: str, answer: str) -> None:
-        """A manager that refuses or a worker that answers fails, and only that one."""
-        checks = acceptance.loop(outside(edge=Edge(nodes={node: answer})))
+        """A manager whose Traefik is not there, or a worker that has one, fails, and only that."""
+        engine = Swarm(task_on="docker05")
+        checks = acceptance.loop(outside(edge=Edge(nodes={node: answer}), engine=engine))
 
         assert [c.name for c in checks if not c.passed] == [LOOP[NODES.index(node)]]
+
+    @pytest.mark.parametrize("answer", ["no answer\n", "curl: 52\n", PAGE, TRAEFIKS])
+    def test_worker_with_a_port_of_its_own(self, answer: str) -> None:
+        """What else a worker publishes there, or drops, is nothing to us."""
+        checks = acceptance.loop(outside(edge=Edge(nodes={"docker05": answer})))
+
+        assert all(check.passed for check in checks)
+
+    def test_application_that_takes_all(self) -> None:
+        """A manager whose `/` an application answers has its Traefik all the same."""
+        page = TRAEFIKS.replace("404 Not Found", "301 Moved").replace("404 page", "A page")
+        nodes = dict.fromkeys(NODES[:3], page)
+        checks = acceptance.loop(outside(edge=Edge(nodes=nodes)))
+
+        assert [c.seen for c in checks if c.passed][:3] == 3 * ["301 of an application"]
 
     def test_asks_addresses(self) -> None:
         """One command on the first manager, as the operator, with each node's own address."""
@@ -290,6 +225,17 @@ class TestSshToVip:
 
         assert not acceptance.ssh_to_vip(outside(edge=fleet)).passed
 
+    def test_nobody_has_it(self) -> None:
+        """Where nobody answers at the VIP the check fails, and says so."""
+
+        def nobody(_command: Command) -> str:
+            raise Unreachable("connecting: 10.0.0.2 port 22 did not answer within 10 s")
+
+        check = acceptance.ssh_to_vip(outside(edge=FakeFleet(nobody)))
+
+        assert not check.passed
+        assert check.seen.endswith("10.0.0.2 port 22 did not answer within 10 s")
+
 
 class TestOutside:
     """Web port and dashboard, through the gateway."""
@@ -306,21 +252,37 @@ class TestOutside:
 
     @pytest.mark.parametrize(
         ("answer", "seen"),
-        [(recorded("acceptance-client")["closed"], "closed"), ("000refused\n", "closed")],
+        [
+            (recorded("acceptance-client")["closed"], "closed"),
+            ("refused\n", "closed"),
+            (PAGE, "200 of something else"),
+        ],
     )
     def test_dashboard_that_must_be_closed(self, answer: str, seen: str) -> None:
-        """Where it is not forwarded, dropped or refused is as declared and a page is not."""
+        """Where it is not forwarded, dropped, refused or another's is as declared; it is not."""
         hidden: dict[str, Any] = {"shorewall": {"forward": [{"port": 80}]}}
+        edge = Edge(client={"dashboard": answer, "version": answer})
 
-        assert self.seen(Edge(client={"dashboard": answer}), **hidden)[DASHBOARD] == (seen, True)
+        assert self.seen(edge, **hidden)[DASHBOARD] == (seen, True)
         assert self.seen(**hidden)[DASHBOARD] == ("200", False)
+
+    def test_something_else_at_the_dashboard(self) -> None:
+        """A page of somebody else's on its port is not the dashboard."""
+        edge = Edge(client={"dashboard": PAGE, "version": PAGE})
+
+        assert self.seen(edge)[DASHBOARD] == ("200, not Traefik's", False)
+
+    def test_application_that_takes_all(self) -> None:
+        """The web port answers, whoever it is that answers at `/`."""
+        page = TRAEFIKS.replace("404 Not Found", "503 No").replace("404 page", "A page")
+
+        assert self.seen(Edge(client={"web": page}))[WEB] == ("503 of an application", True)
 
     def test_dashboard_that_must_be_open(self) -> None:
         """Where it is forwarded, closed fails."""
-        assert self.seen(Edge(client={"dashboard": "000no answer\n"}))[DASHBOARD] == (
-            "no answer",
-            False,
-        )
+        edge = Edge(client={"dashboard": "no answer\n", "version": "no answer\n"})
+
+        assert self.seen(edge)[DASHBOARD] == ("no answer, not Traefik's", False)
 
     def test_web_port_that_is_dead(self) -> None:
         """No answer is what was seen."""
@@ -332,7 +294,8 @@ class TestOutside:
         silent = Edge(client={"web": "no answer\n"})
 
         assert self.seen(silent, **changes)[WEB] == ("closed", True)
-        assert self.seen(**changes)[WEB] == ("404 page not found", False)
+        assert self.seen(**changes)[WEB] == ("404", False)
+        assert self.seen(Edge(client={"web": PAGE}), **changes)[WEB][1]
 
     @pytest.mark.parametrize(
         ("changes", "urls"),
@@ -353,9 +316,9 @@ class TestOutside:
         """The gateway is asked at its own ports; the usual dashboard port is asked in any case."""
         fleet = FakeFleet(Edge())
         self.seen(fleet, **changes)
-        words = fleet.commands[0].stdin.split()
+        words = re.findall(r"http://\S+/(?= |$)", fleet.commands[0].stdin.replace("2>", " "))
 
-        assert urls == [word for word in words if word.startswith("http://")]
+        assert urls == list(dict.fromkeys(word for word in words))
 
     @pytest.mark.parametrize(
         ("name", "public", "host"),
@@ -371,12 +334,11 @@ class TestOutside:
 
         assert host == url_host(site)
 
-    def test_from_this_machine(self, web: str) -> None:
+    def test_from_this_machine(self) -> None:
         """Without a client this machine asks, in a shell of its own."""
         site = live(parameters("article"))
-        seen = acceptance.from_outside(site, {"a": _curl(f"http://{web}/"), "b": "echo b"})
 
-        assert seen == {"a": f"Host: {web}\nPath: /\n", "b": "b\n"}
+        assert from_outside(site, {"a": "echo a", "b": "echo b"}) == {"a": "a\n", "b": "b\n"}
         assert acceptance.observe(site).client == "this machine"
 
 
@@ -388,14 +350,21 @@ class TestGuarded:
         "shorewall": {"forward": [{"port": 80}]},
     }
 
-    @pytest.mark.parametrize(("answer", "passed"), [("401", True), ("200", False)])
-    def test_password(self, answer: str, passed: bool) -> None:
-        """Whoever gives none is told 401."""
+    @pytest.mark.parametrize(
+        ("answer", "seen", "passed"),
+        [
+            (LOGIN.format("traefik"), "401", True),
+            (LOGIN.format("shop"), "401 of an application", False),
+            (PAGE, "200", False),
+        ],
+    )
+    def test_password(self, clock: Clock, answer: str, seen: str, passed: bool) -> None:
+        """Whoever gives none is told 401, by Traefik and not by an application."""
         (check,) = acceptance.guarded(
-            outside(edge=Edge(client={"guarded": f"{answer}\n"}), **self.CHANGES)
+            outside(edge=Edge(client={"guarded": answer}), **self.CHANGES)
         )
 
-        assert (check.seen, check.passed) == (answer, passed)
+        assert (check.seen, check.passed) == (seen, passed)
 
     def test_url(self) -> None:
         """It is asked for at the web port of the gateway, by its name."""
@@ -408,7 +377,7 @@ class TestGuarded:
 
     def test_not_yet_known(self, clock: Clock) -> None:
         """Traefik that does not know it says 404, and is asked again when it has looked."""
-        answers = iter(["404\n", "404\n", "401\n"])
+        answers = iter([MISSING, PAGE, LOGIN.format("traefik")])
 
         def edge(command: Command) -> str:
             return Edge(client={"guarded": next(answers)})(command)
@@ -420,7 +389,7 @@ class TestGuarded:
     def test_never_known(self, clock: Clock) -> None:
         """After two looks and half a minute it fails as what it is."""
         (check,) = acceptance.guarded(
-            outside(edge=Edge(client={"guarded": "404\n"}), **self.CHANGES)
+            outside(edge=Edge(client={"guarded": MISSING}), **self.CHANGES)
         )
 
         assert (check.seen, check.passed) == ("404", False)
@@ -446,12 +415,14 @@ class TestDemonstration:
     @pytest.mark.parametrize(
         ("name", "answer", "check", "seen"),
         [
-            ("body", "404 page not found\n", SHOWN, "404 page not found"),
+            ("body", MISSING, SHOWN, "404 of something else: 404 page not found"),
             ("body", "", SHOWN, "nothing"),
+            ("body", PAGE, SHOWN, "200 of something else: Host: demo.test"),
+            ("body", BODY.replace(MARK, "of another run"), CLIENT, "no X-Forwarded-For"),
             ("body", BODY.replace("Host: demo", "Host: other"), SHOWN, "other.test"),
             ("body", BODY.replace("For: 203.0.113.10", "For: 10.0.0.1"), CLIENT, "10.0.0.1"),
-            ("body", "Host: demo.test\n", CLIENT, "no X-Forwarded-For"),
-            ("hidden", BODY, HIDDEN, BODY.strip()),
+            ("hidden", BODY, HIDDEN, "the hidden application"),
+            ("hidden", "no answer\n", HIDDEN, "no answer"),
         ],
     )
     def test_fails(self, clock: Clock, name: str, answer: str, check: str, seen: str) -> None:
@@ -460,29 +431,44 @@ class TestDemonstration:
 
         assert found[check] == (seen, False)
 
+    @pytest.mark.parametrize("status", ["200", "301", "401", "503"])
+    def test_application_that_takes_all(self, clock: Clock, status: str) -> None:
+        """Where it answers for the hidden one, that one has not answered."""
+        page = PAGE.replace("200", status)
+
+        assert results(outside(edge=Edge(client={"hidden": page})))[HIDDEN] == (
+            f"{status} of an application",
+            True,
+        )
+
     def test_waits_until_traefik_knows_it(self, clock: Clock) -> None:
-        """Two refreshes and half a minute, no more."""
-        edge = Edge(client={"body": "404 page not found\n"})
-        acceptance.demonstrated(outside(edge=edge, traefik={"refresh_seconds": 5}))
+        """Two refreshes and half a minute, no more; a page of another's does not do."""
+        edge = Edge(client={"body": PAGE})
+        demonstration.demonstrated(outside(edge=edge, traefik={"refresh_seconds": 5}), MARK, "")
 
         assert sum(clock.slept) == pytest.approx(40, abs=0.5)
 
     def test_is_deployed_first_and_removed_last(self, clock: Clock) -> None:
-        """Checks are made between; nothing else is written."""
-        fleet = FakeFleet(Edge())
-        acceptance.verify(outside(edge=fleet))
-        docker = [c for c in fleet.commands if c.argv[0] == "docker"]
+        """Checks are made between, under the site's lock; nothing else is written."""
+        fleet, engine = FakeFleet(Edge()), Swarm(ours("shown"))
+        acceptance.verify(outside(edge=fleet, engine=engine))
 
-        assert [(c.host, c.argv[2]) for c in docker] == [("docker01", "deploy"), ("docker01", "rm")]
-        assert [fleet.commands[0], fleet.commands[-1]] == docker
-        assert "image: demo:1" in docker[0].stdin
+        assert docker_words(fleet) == [
+            ("stack", "deploy", "--resolve-image", "never", "-c", "-", STACK),
+            ("stack", "rm", STACK),
+        ]
+        assert "docker" in fleet.commands[0].argv
+        assert "docker" in fleet.commands[-1].argv
+        assert "image: demo:1" in fleet.commands[0].stdin
+        assert engine.requests.count("POST /configs/create") == 1
+        assert engine.held == {}
 
     def test_is_removed_whatever_happens(self, clock: Clock) -> None:
-        """A VIP that nobody answers at does not leave it behind."""
+        """A manager that is lost does not leave it behind."""
 
         class Dead(Edge):
             def __call__(self, command: Command) -> str:
-                if command.address:
+                if command.argv == ("sh", "-s"):
                     raise Unreachable("timed out", host="docker01")
                 return super().__call__(command)
 
@@ -490,22 +476,61 @@ class TestDemonstration:
 
         with pytest.raises(Unreachable):
             acceptance.verify(outside(edge=fleet))
-        assert fleet.commands[-1].argv == ("docker", "stack", "rm", "runbook-demonstration")
+        assert docker_words(fleet)[-1] == ("stack", "rm", STACK)
 
     def test_half_a_deployment_is_removed(self, clock: Clock) -> None:
-        """Where the deployment itself fails, what it had begun is taken away."""
-        fleet = FakeFleet(Edge(deploy=RunbookError("no such network")))
+        """Where it cannot be deployed its checks fail and say why; what had begun is removed."""
+        fleet = FakeFleet(Edge(deploy=RunbookError("network frontend is not there")))
+        seen = results(outside(edge=fleet))
 
-        with pytest.raises(RunbookError, match="no such network"):
-            acceptance.verify(outside(edge=fleet))
-        assert fleet.commands[-1].argv == ("docker", "stack", "rm", "runbook-demonstration")
+        assert seen[SHOWN] == ("not deployed: network frontend is not there", False)
+        assert seen[HIDDEN] == ("not deployed: network frontend is not there", False)
+        assert not seen[CLIENT][1]
+        assert all(passed for name, (_, passed) in seen.items() if name in (*LOOP, WEB, DASHBOARD))
+        assert docker_words(fleet)[-1] == ("stack", "rm", STACK)
+        assert clock.slept == []
+
+    def test_somebody_elses(self, clock: Clock) -> None:
+        """A stack of that name that is not ours is neither deployed over nor removed."""
+        foreign = {"Spec": {"Name": f"{STACK}_web", "Labels": {}}}
+        fleet = FakeFleet(Edge())
+        seen = results(outside(edge=fleet, engine=Swarm(ours("shown"), foreign)))
+
+        assert "is somebody else's" in seen[SHOWN][0]
+        assert docker_words(fleet) == []
 
     def test_site_without_it(self) -> None:
-        """Nothing is deployed and nothing removed."""
-        fleet = FakeFleet(Edge())
-        acceptance.verify(outside("article", fleet))
+        """Nothing is deployed and nothing removed, and no lock is taken."""
+        fleet, engine = FakeFleet(Edge()), Swarm()
+        acceptance.verify(outside("article", fleet, engine))
 
-        assert not [c for c in fleet.commands if c.argv[0] == "docker"]
+        assert docker_words(fleet) == []
+        assert "POST /configs/create" not in engine.requests
+
+    def test_left_behind(self) -> None:
+        """What a killed run has left the next one removes, also where the site wants none now."""
+        fleet, engine = FakeFleet(Edge()), Swarm(ours("shown"), ours("hidden"))
+        acceptance.verify(outside("article", fleet, engine))
+
+        assert docker_words(fleet) == [("stack", "rm", STACK)]
+        assert engine.requests.count("POST /configs/create") == 1
+
+    def test_locked(self, clock: Clock) -> None:
+        """While another run changes the site nothing is deployed."""
+        engine, fleet = Swarm(), FakeFleet(Edge())
+        other = engine.put("runbook-lock", "other", **{"runbook.run": "other"})
+        engine.before_list = lambda: engine.held.update(
+            other=other | {"Version": {"Index": clock.now_s}}
+        )
+
+        with pytest.raises(Refused, match="is changing this site"):
+            acceptance.verify(outside(edge=fleet, engine=engine))
+        assert fleet.commands == []
+
+
+def docker_words(fleet: FakeFleet) -> list[tuple[str, ...]]:
+    """Return the arguments of every docker command line that was run."""
+    return [c.argv[c.argv.index("stack") :] for c in fleet.commands if "docker" in c.argv]
 
 
 class TestStep:

@@ -644,16 +644,22 @@ class TestIngress:
 class TestSecret:
     """The dashboard's users."""
 
+    @staticmethod
+    def guarded(**more: str) -> Site:
+        """Return a site with a guarded dashboard."""
+        dashboard = {"host": "traefik.test", "users_secret": "traefik_users", **more}
+        return declared("production", traefik={"dashboard": dashboard}).site
+
     def test_fine(self) -> None:
         """It is there, or none is wanted."""
-        production = parameters("production").site
+        there = swarm(secrets=frozenset({"traefik_users"}))
 
-        assert list(secret(production, swarm(secrets=frozenset({"traefik_users"})))) == []
+        assert list(secret(self.guarded(), there)) == []
         assert list(secret(SITE, swarm())) == []
 
     def test_blocking(self) -> None:
         """Without it the stack could not be deployed; the command that makes it is said."""
-        found = only(secret(parameters("production").site, swarm()))
+        found = only(secret(self.guarded(), swarm()))
 
         assert (found.level, found.what) == (BLOCKING, "the Swarm has no secret 'traefik_users'")
         assert "docker secret create traefik_users -" in found.todo
@@ -661,9 +667,7 @@ class TestSecret:
 
     def test_that_will_be_made(self) -> None:
         """Where the site says of what, the run makes it."""
-        site = declared("production", traefik={"dashboard": {"users": "env:EDGE_USERS"}}).site
-
-        assert list(secret(site, swarm())) == []
+        assert list(secret(self.guarded(users="env:EDGE_USERS"), swarm())) == []
 
 
 class TestJudge:

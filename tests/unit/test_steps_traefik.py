@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import indent
@@ -232,6 +233,7 @@ class TestDashboardLabels:
         assert dashboard_labels(site(dashboard=GUARDED).traefik) == (
             "traefik.enable=true",
             "traefik.http.routers.dashboard.rule=Host(`traefik.test`)",
+            "traefik.http.routers.dashboard.priority=2147482647",
             "traefik.http.routers.dashboard.service=api@internal",
             "traefik.http.routers.dashboard.middlewares=dashboard-users",
             "traefik.http.middlewares.dashboard-users.basicauth.usersfile=/run/secrets/users",
@@ -276,6 +278,17 @@ class TestPlan:
             (1, "docker01", "create", "service traefik_traefik"),
         ]
 
+    @pytest.mark.parametrize(
+        "content", ["a: b", "[", "services: {x: {image: [1]}}", "services: []"]
+    )
+    def test_recipe_that_is_none_any_more(self, content: str) -> None:
+        """A recipe of ours that was edited until it is none is written anew, and tells nothing."""
+        text = b64encode(f"# Managed by runbook\n{content}\n".encode()).decode()
+        recipe = {"recipe": f"0644 gerard:gerard\n{text}"}
+        here = live(parameters("lab"), Recordings({"docker01": recipe}), ENGINE)
+
+        assert len(traefik.plan(here, traefik.observe(here))) == 1
+
     def test_drift_of_the_service_alone(self) -> None:
         """A service changed by hand is repaired though its recipe is as written."""
         (service,) = recorded_json("services")
@@ -299,7 +312,8 @@ class TestPlan:
         present = traefik.rows(traefik.observe(lab()))
         absent = traefik.rows(traefik.observe(lab("traefik-absent", services=[])))
 
-        assert ("image", "traefik:3.7") in [(row.field, row.seen) for row in present]
+        image = ("TaskTemplate.ContainerSpec.Image", "traefik:3.7")
+        assert image in [(row.field, row.seen) for row in present]
         assert [(row.resource, row.field, row.seen) for row in absent] == [
             ("file traefik.yml", "content", "absent"),
             ("service", "exists", "no"),
@@ -453,7 +467,7 @@ class TestVerify:
 
         assert [(c.name, c.seen, c.passed) for c in checks] == [
             (ONE_EACH, "docker01 running, docker02 running, docker03 running", True),
-            (ANSWERS, "docker01 404, docker02 404, docker03 404", True),
+            (ANSWERS, ", ".join(f"docker0{n} 404 page not found" for n in (1, 2, 3)), True),
         ]
 
     @pytest.mark.parametrize(
@@ -478,9 +492,28 @@ class TestVerify:
         answers = traefik.verify(lab("traefik-absent"))[1]
 
         assert (answers.seen, answers.passed) == (
-            "docker01 000, docker02 000, docker03 000",
+            "docker01 refused, docker02 refused, docker03 refused",
             False,
         )
+
+    @pytest.mark.parametrize("status", ["200 OK", "301 Moved", "401 Unauthorized", "503 No"])
+    def test_application_that_takes_all(self, status: str) -> None:
+        """What an application says to `/` is its own affair; Traefik answers before it."""
+        texts = recorded("traefik-docker01")
+        page = texts["docker02"].replace("404 Not Found", status).replace("404 page", "A page")
+        answers = Recordings({"docker01": texts | {"docker02": page}})
+        check = traefik.verify(live(parameters("lab"), answers, ENGINE))[1]
+
+        assert check.passed
+        assert f"docker02 {status[:3]} of an application" in check.seen
+
+    def test_something_else_on_the_port(self) -> None:
+        """Another server that answers is not Traefik."""
+        page = "HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n<html>400 Bad Request</html>"
+        texts = recorded("traefik-docker01") | {"docker02": f"{page}\n-- and with a Host --\nx"}
+        check = traefik.verify(live(parameters("lab"), Recordings({"docker01": texts}), ENGINE))[1]
+
+        assert not check.passed
 
     def test_no_service(self) -> None:
         """Without its service there is nothing to count."""
