@@ -8,6 +8,6 @@ code, text = lab.exec("docker01", ["ip", "-br", "address"])
 
 from runbook.lab.errors import LabError
 from runbook.lab.lab import Lab
-from runbook.lab.topology import Node, Role, Topology
+from runbook.lab.topology import VARIED_LAB, Node, Role, Topology
 
-__all__ = ["Lab", "LabError", "Node", "Role", "Topology"]
+__all__ = ["VARIED_LAB", "Lab", "LabError", "Node", "Role", "Topology"]

@@ -4,7 +4,7 @@ import socket
 
 from runbook.lab.errors import LabError
 from runbook.lab.machine import Machine, Output
-from runbook.lab.topology import Role
+from runbook.lab.topology import Node, Role
 from runbook.lab.waiting import wait_until
 
 BOOT_TIMEOUT_S = 60.0
@@ -61,9 +61,13 @@ def _introduces_itself(port: int) -> bool:
         return False
 
 
+def _units(node: Node) -> tuple[str, ...]:
+    return (*UNITS[node.role], *(("keepalived.service",) if node.traits.vrid else ()))
+
+
 def _answered(machine: Machine, seen: list[Output]) -> bool:
     try:
-        seen.append(machine.run(READY, *UNITS[machine.node.role], timeout_s=int(BOOT_TIMEOUT_S)))
+        seen.append(machine.run(READY, *_units(machine.node), timeout_s=int(BOOT_TIMEOUT_S)))
     except LabError:  # the container ended; the wait's own message shows its console
         return False
     return seen[-1].code != NOT_YET

@@ -17,7 +17,7 @@ from runbook.lab import engine, report
 from runbook.lab.lab import Lab
 from runbook.lab.progress import Progress
 from runbook.lab.state import State
-from runbook.lab.topology import Topology
+from runbook.lab.topology import VARIED_LAB, Topology
 
 app = typer.Typer(
     name="lab",
@@ -33,7 +33,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="The same facts as JSON.")]
 
 @app.command()
 def up(
-    name: Name = "lab",
+    name: Annotated[
+        str | None, typer.Option("--name", help="Its name (lab, or varied); several run beside.")
+    ] = None,
+    varied: Annotated[
+        bool, typer.Option("--varied", help="Machines that differ, with neighbours on them.")
+    ] = False,
     managers: Annotated[int | None, typer.Option(help="Swarm managers (3).")] = None,
     workers: Annotated[int | None, typer.Option(help="Swarm workers (3).")] = None,
     lan: Annotated[str | None, typer.Option(help="Inside network (10.0.0.0/24).")] = None,
@@ -49,10 +54,14 @@ def up(
         "interface": interface,
     }
     given = {option: value for option, value in asked.items() if value is not None}
-    existing = State.of(name).topology()
-    lab = Lab.declare(replace(existing or Topology(name), **given))
+    declared = VARIED_LAB if varied else Topology()
+    declared = replace(declared, name=name or declared.name)
+    existing = State.of(declared.name).topology()
+    if existing and existing.varied == varied:
+        declared = existing
+    lab = Lab.declare(replace(declared, **given))
     done = lab.up(Progress())
-    _say(done or [f"lab {name!r} is up, nothing to do"])
+    _say(done or [f"lab {declared.name!r} is up, nothing to do"])
     _say([f"ssh -F {os.path.relpath(lab.state.ssh_config)} docker01"])
 
 

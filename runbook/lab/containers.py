@@ -18,7 +18,6 @@ from runbook.lab.topology import Node, Role, Topology
 
 ENGINE_FOLDER = "/var/lib/docker"
 STOP_SIGNAL = "SIGRTMIN+3"  # systemd(1): halt, in a container without the real poweroff
-KINDS = {Role.GATEWAY: "gateway", Role.CLIENT: "client", Role.MANAGER: "node", Role.WORKER: "node"}
 TMPFS = {"/run": "exec,mode=755", "/run/lock": "", "/tmp": "exec,mode=1777"}  # noqa: S108
 
 
@@ -148,10 +147,10 @@ def _create(client: docker.DockerClient, blueprint: Blueprint) -> Container:
     endpoint = client.api.create_endpoint_config(ipv4_address=address)
     container = create(
         client,
-        images.tag(KINDS[node.role], blueprint.version),
+        images.tag(_kind(node), blueprint.version),
         name=topology.container(node),
         host=host,
-        hostname=node.name,
+        hostname=node.hostname,
         labels=labels(topology.name, node=node.name, spec=blueprint.spec, owner=blueprint.owner),
         ports=[22] if node.role is Role.GATEWAY else None,
         stop_signal=STOP_SIGNAL,
@@ -161,6 +160,10 @@ def _create(client: docker.DockerClient, blueprint: Blueprint) -> Container:
         client.networks.get(name).connect(container, ipv4_address=other)
     container.put_archive("/", blueprint.files)
     return container
+
+
+def _kind(node: Node) -> str:
+    return images.node(node.traits.suite) if node.in_swarm else node.role.value
 
 
 def _start(container: Container) -> None:

@@ -7,7 +7,18 @@ from pathlib import Path
 import docker
 
 from runbook.errors import BadInput
-from runbook.lab import boot, containers, engine, images, networks, removal, report, ssh, swarm
+from runbook.lab import (
+    boot,
+    containers,
+    engine,
+    images,
+    neighbours,
+    networks,
+    removal,
+    report,
+    ssh,
+    swarm,
+)
 from runbook.lab.errors import LabError
 from runbook.lab.machine import Machine
 from runbook.lab.parallel import flat, for_each
@@ -85,7 +96,7 @@ class Lab:
         with progress.step("engine"):
             client = engine.ensure()
         with progress.step("images"):
-            version = images.ensure(client)
+            version = images.ensure(client, {node.traits.suite for node in self.topology.swarm})
         containers.require_own(client, self.topology, self.state)
         lab = self._with_free_port(client)
         with progress.step("networks"):
@@ -98,6 +109,10 @@ class Lab:
             done += lab._each(lambda node: boot.ensure(lab._machine(client, node)))
         with progress.step("swarm"):
             done += swarm.ensure([lab._machine(client, node) for node in lab.topology.swarm])
+        if lab.topology.varied:
+            with progress.step("neighbours"):
+                machines = [lab._machine(client, node) for node in lab.topology.swarm]
+                done += neighbours.ensure(machines, lab._leader(client), lab.state)
         boot.await_operator(lab.topology.ssh_port)
         ssh.write_operator_files(lab.topology, lab.state)
         return done
@@ -113,7 +128,7 @@ class Lab:
             client = engine.connect()
             machines = [self._machine(client, node) for node in self.topology.nodes]
             with shown.step("reset"):
-                done = reset(machines, self._leader(client))
+                done = reset(machines, self._leader(client), neighbours.networks(self.state))
             with shown.step("check"):
                 return done + self._up(silent())
 

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Network
 
-from runbook.lab import ssh
+from runbook.lab import neighbours, ssh, traits
 from runbook.lab.state import INNER, State
 from runbook.lab.tarball import Member
 from runbook.lab.topology import Node, Role, Topology
@@ -21,8 +21,15 @@ def members(topology: Topology, node: Node, state: State) -> list[Member]:
         Member("etc/lab/route", route(topology, node).encode()),
         Member("etc/lab/hosts", hosts(topology, node).encode()),
         Member("etc/lab/resolv.conf", resolver(topology, node).encode()),
+        # What reset.sh leaves alone, because it is somebody else's.
+        Member("etc/lab/floating", f"{neighbours.floating(topology, node)}\n".encode()),
+        Member("etc/lab/services", services(topology).encode()),
         _of_gerard("authorized_keys", ssh.authorized_keys(node, state)),
+        *neighbours.members(topology, node),
     ]
+    script = traits.script(node.traits)
+    if script:
+        files.append(Member("etc/lab/vary.sh", script.encode()))
     if node.role is Role.GATEWAY:
         files += [
             Member("etc/shorewall/snat", f"MASQUERADE {topology.lan} net0\n".encode()),
@@ -58,8 +65,14 @@ def hosts(topology: Topology, node: Node) -> str:
     for other in topology.nodes:
         address = other.net if node.role is Role.CLIENT else other.lan or other.net
         if address:
-            lines.append(f"{address} {other.name}\n")
+            names = dict.fromkeys((other.hostname, other.name))
+            lines.append(f"{address} {' '.join(names)}\n")
     return "".join(lines)
+
+
+def services(topology: Topology) -> str:
+    """Return the names of the services that are somebody else's, one a line."""
+    return "".join(f"{name}\n" for name in neighbours.SERVICES) if topology.varied else ""
 
 
 def resolver(topology: Topology, node: Node) -> str:

@@ -64,6 +64,11 @@ class State:
         return self.folder.parent / SIGNING
 
     @property
+    def neighbours(self) -> Path:
+        """What other people's services and networks were like when they were made."""
+        return self.folder / "neighbours"
+
+    @property
     def description(self) -> Path:
         """The topology as JSON."""
         return self.folder / "lab.json"

@@ -116,7 +116,7 @@ def members(leader: Machine | None) -> list[Member]:
 def whole(machines: list[Machine], seen: list[Membership], known: list[Member]) -> bool:
     """Return whether the manager's list and the machines' own words describe the declared Swarm."""
     declared = {
-        (own.node_id, machine.node.name, True, True, machine.node.role is Role.MANAGER)
+        (own.node_id, machine.node.hostname, True, True, machine.node.role is Role.MANAGER)
         for machine, own in zip(machines, seen, strict=True)
         if own.state == "active"
     }
@@ -203,7 +203,7 @@ def _join(machine: Machine, leader: Machine, token: str) -> None:
 
 def _forget(outside: list[Machine], leader: Machine) -> None:
     """Take the former selves of nodes that come back off the manager's list."""
-    names = {machine.node.name for machine in outside}
+    names = {machine.node.hostname for machine in outside}
     for member in members(leader):
         if member.hostname in names:
             leader.run("docker", "node", "demote", member.node_id)
@@ -212,7 +212,7 @@ def _forget(outside: list[Machine], leader: Machine) -> None:
 
 def _correct(machines: list[Machine], leader: Machine) -> list[str]:
     """Give every node its role and its availability back."""
-    roles = {machine.node.name: machine.node.role for machine in machines}
+    roles = {machine.node.hostname: machine.node.role for machine in machines}
     done = []
     for member in members(leader):
         role = roles.get(member.hostname)
@@ -243,7 +243,7 @@ def _await_ready(machines: list[Machine], leader: Machine) -> list[str]:
     if until(ready, holds=bool, timeout_s=SESSIONS_TIMEOUT_S):
         return []
     down = {member.hostname for member in members(leader) if not member.ready}
-    lost = [machine for machine in machines if machine.node.name in down]
+    lost = [machine for machine in machines if machine.node.hostname in down]
     for_each(lost, lambda machine: machine.must("systemctl", "restart", "docker", timeout_s=60))
     wait_until(
         ready,

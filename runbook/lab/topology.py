@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from runbook.errors import BadInput
+from runbook.lab.traits import PLAIN, VARIED, Traits
 
 # Interface names have 15 characters at most (linux/if.h, IFNAMSIZ); "rb-" and "-lan" take seven.
 NAME = re.compile(r"[a-z][a-z0-9]{0,7}")
@@ -33,19 +34,26 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One machine of the lab; equal when name, role and addresses are equal.
+    """One machine of the lab; equal when all of it is equal.
 
     Attributes:
-        name: Host name, as the site file calls it.
+        name: Its name, as the site file calls it.
         role: What the machine is for.
         lan: Its address inside, ``None`` for the outside client.
         net: Its address outside, ``None`` for the Swarm's nodes.
+        traits: How it differs from the others.
     """
 
     name: str
     role: Role
     lan: str | None
     net: str | None
+    traits: Traits = PLAIN
+
+    @property
+    def hostname(self) -> str:
+        """What the machine calls itself, and the Swarm calls it."""
+        return self.traits.hostname or self.name
 
     @property
     def in_swarm(self) -> bool:
@@ -74,6 +82,7 @@ class Topology:
             to the lab while it is up, so it is no wider than it has to be.
         interface: Name of the Swarm nodes' inside interface.
         ssh_port: Port of 127.0.0.1 where the gateway's sshd answers; 0 until one was chosen.
+        varied: Whether its machines differ, and other people have things of their own on them.
     """
 
     name: str = "lab"
@@ -83,6 +92,7 @@ class Topology:
     net: str = "203.0.113.0/28"
     interface: str = "enp0s3"
     ssh_port: int = 0
+    varied: bool = False
 
     def __post_init__(self) -> None:
         problems = self._problems()
@@ -128,21 +138,24 @@ class Topology:
     @property
     def gateway(self) -> Node:
         """The machine between the two networks."""
-        return Node("gateway", Role.GATEWAY, self.lan_address(1), self.net_address(2))
+        return self._node("gateway", Role.GATEWAY, self.lan_address(1), self.net_address(2))
 
     @property
     def client(self) -> Node:
         """The machine outside."""
-        return Node("client", Role.CLIENT, None, self.net_address(10))
+        return self._node("client", Role.CLIENT, None, self.net_address(10))
 
     @property
     def swarm(self) -> tuple[Node, ...]:
         """The Swarm's nodes: managers, then workers."""
         roles = [Role.MANAGER] * self.managers + [Role.WORKER] * self.workers
         return tuple(
-            Node(f"docker{number:02}", role, self.lan_address(FIRST_NODE + number), None)
+            self._node(f"docker{number:02}", role, self.lan_address(FIRST_NODE + number), None)
             for number, role in enumerate(roles, start=1)
         )
+
+    def _node(self, name: str, role: Role, lan: str | None, net: str | None) -> Node:
+        return Node(name, role, lan, net, VARIED.get(name, PLAIN) if self.varied else PLAIN)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -197,7 +210,10 @@ class Topology:
             BadInput: The text is not such a document.
         """
         try:
-            document: dict[str, Any] = json.loads(text)
+            document: dict[str, Any] = {"varied": False} | json.loads(text)  # older ones lack it
             return cls(**{field: document[field] for field in cls.__slots__})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"not the topology of a lab: {error!r}") from error
+
+
+VARIED_LAB = Topology("varied", lan="10.77.0.0/24", net="203.0.113.16/28", varied=True)

@@ -17,5 +17,11 @@ done
 cat /etc/lab/resolv.conf >/etc/resolv.conf
 cat /etc/lab/hosts >/etc/hosts
 
+# What makes this machine differ from the others, once.
+if [ -e /etc/lab/vary.sh ]; then
+    sh /etc/lab/vary.sh
+    mv /etc/lab/vary.sh /etc/lab/varied.sh
+fi
+
 /usr/local/lib/lab/network.sh
 exec /sbin/init

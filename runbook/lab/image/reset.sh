@@ -10,7 +10,11 @@ done
 
 # A look into the engine's folders costs nothing, a start of its client a tenth of a second.
 if ls -d /var/lib/docker/containers/*/ >/dev/null 2>&1; then
-    removed() { docker ps --all --quiet | xargs -r docker rm --force 2>&1 >/dev/null; }
+    service='{{.ID}} {{.Label "com.docker.swarm.service.name"}}'
+    removed() { # all but the containers of other people's services
+        docker ps --all --format "$service" | grep -vwFf /etc/lab/services | cut -d' ' -f1 |
+            xargs -r docker rm --force 2>&1 >/dev/null
+    }
     tries=50
     while ! said=$(removed); do # "removal … is already in progress": the engine's own, of a service
         tries=$((tries - 1))
@@ -51,12 +55,16 @@ if [ -n "$restored" ]; then
     if echo "$restored" | grep -q ' /etc/docker/'; then systemctl restart docker; fi
     if echo "$restored" | grep -q ' /etc/ssh/'; then systemctl reload ssh; fi
     if echo "$restored" | grep -q ' /etc/sysctl'; then sysctl --quiet --system; fi
+    if echo "$restored" | grep -q ' /etc/keepalived/' && grep -q '^keepalived' "$baseline/packages"; then
+        systemctl restart keepalived
+    fi
 fi
 systemctl reset-failed
 
 sysctl --quiet --write net.ipv4.ip_nonlocal_bind=0
 while read -r name address; do
     for other in $(ip -o -4 addr show dev "$name" | awk -v own="$address" '$4 != own {print $4}'); do
+        if grep -qxF "$other" /etc/lab/floating; then continue; fi # somebody else's
         ip addr del "$other" dev "$name"
         echo "removed $other from $name"
     done
@@ -78,6 +86,7 @@ if [ -d /etc/shorewall ]; then
         systemctl start shorewall
         echo "restarted shorewall"
     fi
+    if [ -e /etc/lab/live.sh ]; then sh /etc/lab/live.sh; fi
     conntrack --flush >/dev/null 2>&1 || true # some kernels have no such table to flush
 elif [ "$(iptables -S INPUT; iptables -S OUTPUT)" != "-P INPUT ACCEPT
 -P OUTPUT ACCEPT" ]; then
