@@ -62,6 +62,7 @@ DNS(ACCEPT)\tloc\tfw
 Ping(ACCEPT)\tloc\tfw
 Backup(ACCEPT) loc  fw   # nightly; ask Luis
 DNAT\tnet\tloc:{others}:9000\ttcp\t9000\t# the others' application
+DNAT net loc:{others}:22 tcp 2216
 """
 MACRO = """\
 # Our backup's own port, see shorewall-macros(5)

@@ -75,7 +75,10 @@ def script(traits: Traits) -> str:
             f"printf 'LANG={locale}\\nLANGUAGE={traits.language}\\n' >/etc/default/locale",
         ]
     if traits.login_shell:
-        lines.append(f"usermod --shell {traits.login_shell} {USER}")
+        lines += [
+            f"usermod --shell {traits.login_shell} {USER}",
+            f"runuser --user {USER} -- {traits.login_shell} -c true",  # what it leaves at home
+        ]
     if not traits.docker_group:
         lines.append(f"gpasswd --delete {USER} docker >/dev/null")
     if traits.sudo_rs:

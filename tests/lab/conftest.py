@@ -3,6 +3,9 @@
 A test takes ``bare`` (as after ``lab reset``) or ``edge`` (as after a run). Which of the two it
 leaves behind is known by its marker, so that the next test need not make it again; after a failure
 nothing is known.
+
+The lab is the varied one, unless a test is marked ``article``. The tests of one lab run one after
+the other; those of another run beside them where pytest has several processes.
 """
 
 from __future__ import annotations
@@ -19,10 +22,10 @@ from typing import Any
 import pytest
 from witnesses import must
 
-from runbook.lab import Lab, LabError, Topology
+from runbook.lab import VARIED_LAB, Lab, LabError, Topology
 
 TOP = Path(__file__).parents[2]
-SITE = "parameters/lab.yml"
+SITES = {"lab": "parameters/lab.yml", "varied": "parameters/varied.yml"}
 PROGRAMS = Path(sys.executable).parent
 RUN_TIMEOUT_S = 240
 WAIT_S = 120
@@ -32,6 +35,28 @@ Break = Callable[[str, str, str], None]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "leaves(state): the lab's state after the test has passed")
+    config.addinivalue_line("markers", "article: the test is of the article's own lab")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """With several processes, let no lab be used by two of them."""
+    if config.getoption("numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "loadgroup"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            shared = {"labs", "lab"} & set(getattr(item, "fixturenames", ()))
+            group = name_of(item) if shared else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def name_of(node: pytest.Item | pytest.Collector) -> str:
+    """Return the name of the lab that a test is to run on."""
+    return "lab" if node.get_closest_marker("article") else "varied"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -75,16 +100,19 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Someone at the top of the checkout, with a folder for records."""
+    """Someone at the top of the checkout, with a site and a folder for records."""
 
     records: Path
+    site: str
 
-    def start(self, *arguments: str | Path, site: str | Path = SITE) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str | Path, site: str | Path | None = None
+    ) -> subprocess.Popen[str]:
         """Start ``runbook``; its first argument is the command, the site and records follow it."""
         command, *options = map(str, arguments)
-        return started("runbook", command, site, "--records", self.records, *options)
+        return started("runbook", command, site or self.site, "--records", self.records, *options)
 
-    def __call__(self, *arguments: str | Path, site: str | Path = SITE) -> Done:
+    def __call__(self, *arguments: str | Path, site: str | Path | None = None) -> Done:
         """Run ``runbook`` to its end."""
         return finished(self.start(*arguments, site=site))
 
@@ -151,41 +179,61 @@ class SiteWriter:
     """Writes site files; what they do not say is the lab's."""
 
     folder: Path
+    site: str
     written: int = field(default=0)
 
-    def __call__(self, settings: dict[str, Any], *, extends: str | None = SITE) -> Path:
+    def __call__(self, settings: dict[str, Any], *, extends: bool = True) -> Path:
         """Write settings, nested as in the file, and return the file."""
         self.written += 1
         path = self.folder / f"site{self.written}.yml"
-        base = {"extends": str(TOP / extends)} if extends else {}
+        base = {"extends": str(TOP / self.site)} if extends else {}
         path.write_text(json.dumps(base | settings))  # YAML 1.2 holds JSON
         return path
 
 
-@pytest.fixture(scope="session")
-def state() -> State:
-    """What is known of the lab."""
-    return State()
+@dataclass
+class Labs:
+    """The labs of the checkout, each brought up when it is first asked for."""
+
+    well: dict[str, Lab] = field(default_factory=dict)
+    states: dict[str, State] = field(default_factory=lambda: {name: State() for name in SITES})
+
+    def __call__(self, name: str) -> Lab:
+        """Return a lab that is up and well."""
+        if name not in self.well:
+            self.well[name] = Lab.declare(VARIED_LAB if name == "varied" else Topology(name), TOP)
+            heal(self.well[name])
+        return self.well[name]
 
 
 @pytest.fixture(scope="session")
-def lab() -> Lab:
-    """The lab of the checkout, up and well."""
-    lab = Lab.declare(Topology(), TOP)
-    heal(lab)
-    return lab
+def labs() -> Labs:
+    """The labs of the checkout."""
+    return Labs()
 
 
 @pytest.fixture
-def operator(tmp_path: Path) -> Operator:
+def lab(request: pytest.FixtureRequest, labs: Labs) -> Lab:
+    """The test's lab, up and well."""
+    return labs(name_of(request.node))
+
+
+@pytest.fixture
+def state(request: pytest.FixtureRequest, labs: Labs) -> State:
+    """What is known of the test's lab."""
+    return labs.states[name_of(request.node)]
+
+
+@pytest.fixture
+def operator(request: pytest.FixtureRequest, tmp_path: Path) -> Operator:
     """The operator."""
-    return Operator(tmp_path / "records")
+    return Operator(tmp_path / "records", SITES[name_of(request.node)])
 
 
 @pytest.fixture
-def write_site(tmp_path: Path) -> SiteWriter:
+def write_site(request: pytest.FixtureRequest, tmp_path: Path) -> SiteWriter:
     """Write a site file that extends the lab's."""
-    return SiteWriter(tmp_path)
+    return SiteWriter(tmp_path, SITES[name_of(request.node)])
 
 
 @pytest.fixture

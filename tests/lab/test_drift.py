@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 from conftest import Operator
-from witnesses import holders, must, snapshot, touched
+from witnesses import RELOAD, holders, must, snapshot, touched
 
-from runbook.lab import Lab
+from runbook.lab import VARIED_LAB, Lab
 
+VIP = str(VARIED_LAB.vip)
 CONFIGURATION = "/etc/keepalived/keepalived.conf"
 RULES = "/etc/shorewall/rules"
 RECIPE = "/home/gerard/traefik/traefik.yml"
@@ -84,25 +85,25 @@ DRIFTS = {
     "live DNAT rule": Drift(
         step="shorewall",
         node="gateway",
-        act="iptables -t nat -D net_dnat -p tcp --dport 80 -j DNAT --to-destination 10.0.0.2:80",
+        act=f"iptables -t nat -D net_dnat -p tcp --dport 80 -j DNAT --to-destination {VIP}:80",
         changes=(("gateway", "reload", "live firewall"),),
-        diff=("+-A net_dnat -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2:80",),
+        diff=(f"+-A net_dnat -p tcp -m tcp --dport 80 -j DNAT --to-destination {VIP}:80",),
     ),
     "rules block": Drift(
         step="shorewall",
         node="gateway",
-        act=f"sed -i 's/^DNAT net loc:10.0.0.2:8080 tcp 8080$/DNAT net loc:10.0.0.2:9 tcp 9/' "
-        f"{RULES} && shorewall reload >/dev/null",
+        act=f"sed -i 's/^DNAT net loc:{VIP}:8080 tcp 8080$/DNAT net loc:{VIP}:9 tcp 9/' "
+        f"{RULES} && {RELOAD}",
         changes=(("gateway", "update", f"file {RULES}"), ("gateway", "reload", "live firewall")),
         diff=(
-            "-DNAT net loc:10.0.0.2:9 tcp 9",
-            "+DNAT net loc:10.0.0.2:8080 tcp 8080",
+            f"-DNAT net loc:{VIP}:9 tcp 9",
+            f"+DNAT net loc:{VIP}:8080 tcp 8080",
             *(
                 f"{sign}{rule.format(port)}"
                 for rule in (
-                    "-A net-loc -d 10.0.0.2/32 -p tcp -m tcp --dport {0} -m conntrack "
+                    f"-A net-loc -d {VIP}/32 -p tcp -m tcp --dport {{0}} -m conntrack "
                     "--ctorigdstport {0} -j ACCEPT",
-                    "-A net_dnat -p tcp -m tcp --dport {0} -j DNAT --to-destination 10.0.0.2:{0}",
+                    f"-A net_dnat -p tcp -m tcp --dport {{0}} -j DNAT --to-destination {VIP}:{{0}}",
                 )
                 for sign, port in (("-", 9), ("+", 8080))
             ),
@@ -145,7 +146,7 @@ def test_all_at_once(edge: Lab, operator: Operator) -> None:
     expected = {name for drift in DRIFTS.values() for name in drift.touched}
     assert touched(before, after) - expected == set()
     assert contents(before) == contents(after)
-    assert holders(edge, "10.0.0.2") == ["docker01"]
+    assert holders(edge, VIP) == ["docker01"]
     assert operator("check").status == 0
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from conftest import Break, Operator, SiteWriter
-from witnesses import holders, must, read, snapshot, touched, writing
+from witnesses import RELOAD, holders, must, read, snapshot, touched, writing
 
-from runbook.lab import Lab
+from runbook.lab import VARIED_LAB, Lab
 
+VIP = str(VARIED_LAB.vip)
+OTHERS_VIP = VARIED_LAB.lan_address(50)
 RULES = "/etc/shorewall/rules"
 CONFIGURATION = "/etc/keepalived/keepalived.conf"
 BEGIN, END = "# BEGIN runbook", "# END runbook\n"
@@ -19,20 +21,20 @@ FOREIGN_RULES = (
     "ACCEPT net fw tcp 22\n"
     "DNS(ACCEPT) loc fw\n"
     "Ping(ACCEPT)\tloc\tfw   \n"
-    "DNAT\tnet   loc:10.0.0.2\ttcp\t80\t# the web, by hand\n"
-    "DNAT net loc:10.0.0.14:443 tcp 443 # f\\374r uns"
+    f"DNAT\tnet   loc:{VIP}\ttcp\t80\t# the web, by hand\n"
+    f"DNAT net loc:{VARIED_LAB.lan_address(14)}:443 tcp 443 # f\\374r uns"
 )
-FOREIGN_INSTANCE = """! written by somebody else
-vrrp_instance OTHERS {
+FOREIGN_INSTANCE = f"""! written by somebody else
+vrrp_instance OTHERS {{
     interface enp0s3
     priority 90
-    virtual_router_id 60
-    virtual_ipaddress {
-        10.0.0.50
-    }
-}
+    virtual_router_id 62
+    virtual_ipaddress {{
+        {OTHERS_VIP}
+    }}
+}}
 """
-RIVAL_INSTANCE = FOREIGN_INSTANCE.replace("virtual_router_id 60", "virtual_router_id 51")
+RIVAL_INSTANCE = FOREIGN_INSTANCE.replace("virtual_router_id 62", "virtual_router_id 51")
 
 
 def outside_block(content: str) -> str:
@@ -46,11 +48,11 @@ class TestRules:
 
     def test_stay_byte_for_byte_and_are_not_doubled(self, bare: Lab, operator: Operator) -> None:
         """The block comes after them; the rule that is already there is not stated again."""
-        must(bare, "gateway", f"printf '%b' '{FOREIGN_RULES}' > {RULES}; shorewall reload")
+        must(bare, "gateway", f"printf '%b' '{FOREIGN_RULES}' > {RULES}; {RELOAD}")
         before = must(bare, "gateway", f"base64 -w 0 {RULES}")
         shown = operator("run", "--plan", "--only", "shorewall")
         assert shown.status == 4, shown.text
-        assert "+DNAT net loc:10.0.0.2:8080 tcp 8080" in shown.text
+        assert f"+DNAT net loc:{VIP}:8080 tcp 8080" in shown.text
         done = operator("run", "--only", "shorewall")
         assert done.status == 0, done.text
         size = must(bare, "gateway", f"printf '%b' '{FOREIGN_RULES}' | wc -c").strip()
@@ -58,7 +60,7 @@ class TestRules:
         assert kept == before
         added = must(bare, "gateway", f"tail -c +$(({size} + 1)) {RULES}").strip().splitlines()
         assert added[0].startswith(BEGIN)
-        assert added[1:] == ["DNAT net loc:10.0.0.2:8080 tcp 8080", END.strip()]
+        assert added[1:] == [f"DNAT net loc:{VIP}:8080 tcp 8080", END.strip()]
         live = must(bare, "gateway", "iptables-save -t nat | grep -e '-j DNAT'")
         ports = [line.partition("--dport ")[2].split()[0] for line in live.splitlines()]
         assert sorted(ports) == ["443", "80", "8080"]
@@ -82,18 +84,18 @@ class TestKeepalived:
         content = read(bare, "docker02", CONFIGURATION)
         assert content.startswith(FOREIGN_INSTANCE)
         assert outside_block(content) == FOREIGN_INSTANCE
-        assert holders(bare, "10.0.0.50") == ["docker02"]
-        assert holders(bare, "10.0.0.2") == ["docker01"]
+        assert holders(bare, OTHERS_VIP) == ["docker02"]
+        assert holders(bare, VIP) == ["docker01"]
         assert operator("run", "--plan", "--only", "keepalived").status == 0
 
     @pytest.mark.leaves("bare")
     def test_same_vrid_is_refused(self, bare: Lab, operator: Operator, broken: Break) -> None:
         """Two instances that would fight are named with host and file, and nothing is changed."""
-        broken("docker03", writing(CONFIGURATION, RIVAL_INSTANCE), "rm -r /etc/keepalived")
+        broken("docker01", writing(CONFIGURATION, RIVAL_INSTANCE), "rm -r /etc/keepalived")
         before = snapshot(bare)
         done = operator("run", "--only", "keepalived")
         assert done.status == 3
-        assert f"docker03, keepalived: {CONFIGURATION}, which somebody else wrote" in done.text
+        assert f"docker01, keepalived: {CONFIGURATION}, which somebody else wrote" in done.text
         assert "already has virtual_router_id 51" in done.text
         assert "keepalived.replace_unmanaged: true" in done.text
         assert touched(before, snapshot(bare)) == set()
@@ -102,14 +104,14 @@ class TestKeepalived:
         self, bare: Lab, operator: Operator, write_site: SiteWriter
     ) -> None:
         """``replace_unmanaged: true`` hands the file over, and the old one is kept."""
-        must(bare, "docker03", writing(CONFIGURATION, RIVAL_INSTANCE))
+        must(bare, "docker01", writing(CONFIGURATION, RIVAL_INSTANCE))
         site = write_site({"keepalived": {"replace_unmanaged": True}})
         shown = operator("run", "--plan", "--only", "keepalived", "--json", site=site)
-        ours = next(c for c in shown.changes if c["host"] == "docker03" and "file" in c["resource"])
+        ours = next(c for c in shown.changes if c["host"] == "docker01" and "file" in c["resource"])
         assert "-vrrp_instance OTHERS {" in ours["diff"]
         done = operator("run", "--only", "keepalived", site=site)
         assert done.status == 0, done.text
-        content = read(bare, "docker03", CONFIGURATION)
+        content = read(bare, "docker01", CONFIGURATION)
         assert content.startswith(BEGIN)
         assert content.endswith(END)
-        assert read(bare, "docker03", "/var/backups/runbook/keepalived.conf.*") == RIVAL_INSTANCE
+        assert read(bare, "docker01", "/var/backups/runbook/keepalived.conf.*") == RIVAL_INSTANCE

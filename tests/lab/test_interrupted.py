@@ -76,11 +76,11 @@ def test_interrupted(bare: Lab, operator: Operator) -> None:
 def assert_whole(lab: Lab) -> None:
     """Assert by witnesses that nothing is half-done and nothing is left over."""
     seen = snapshot(lab)
-    assert holders(lab, "10.0.0.2") == ["docker01"]
+    assert holders(lab, str(lab.topology.vip)) == ["docker01"]
     assert seen["docker01 configs"] == ""
     assert seen["gateway units runbook"] == ""
     assert seen["gateway saved firewalls"] == ""
-    assert seen["gateway firewall"].count("-j DNAT") == 2
+    assert seen["gateway firewall"].count(f"-j DNAT --to-destination {lab.topology.vip}:") == 2
     assert [seen[f"docker0{n} tasks"].count("traefik_traefik") for n in range(1, 7)] == [
         *[1] * 3,
         *[0] * 3,

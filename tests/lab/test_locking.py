@@ -27,7 +27,7 @@ def test_two_runs_at_once(bare: Lab, operator: Operator) -> None:
     seen = snapshot(bare)
     assert seen["docker01 configs"] == ""
     assert seen["gateway units runbook"] == ""
-    assert holders(bare, "10.0.0.2") == ["docker01"]
+    assert holders(bare, str(bare.topology.vip)) == ["docker01"]
 
 
 def test_lock_of_a_dead_run(edge: Lab, operator: Operator) -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from conftest import Break, Operator
-from witnesses import must, snapshot, touched
+from witnesses import RELOAD, must, snapshot, touched
 
 from runbook.lab import Lab
 from runbook.steps.shorewall import ROLLBACK_S
@@ -20,9 +20,9 @@ SLACK_S = 20  # for the restore itself, on a busy machine
 def test_lock_out_is_taken_back(bare: Lab, operator: Operator, broken: Break) -> None:
     """New logins fail after the reload: the run says so, and the gateway goes back by itself."""
     # As if somebody had written it and not yet reloaded: the pending change brings it to life.
-    mend = f"sed -i '/^DROP net fw tcp 22$/d' {RULES}; shorewall reload"
-    broken("gateway", f"sed -i '1i DROP net fw tcp 22' {RULES}", mend)
-    before = snapshot(bare)
+    mend = f"sed -i '/^DROP net fw tcp 22$/d' {RULES}; {RELOAD}"
+    broken("gateway", f"sed -i '/^?SECTION NEW/a DROP net fw tcp 22' {RULES}", mend)
+    before, ours = snapshot(bare), f"-j DNAT --to-destination {bare.topology.vip}:"
     done = operator("run", "--only", "shorewall")
     failed = time.monotonic()
     assert done.status == 1, done.text
@@ -34,9 +34,9 @@ def test_lock_out_is_taken_back(bare: Lab, operator: Operator, broken: Break) ->
     leftovers = {"gateway saved firewalls"}  # of a run that was killed before
     assert touched(before, back) - leftovers == {f"gateway file {RULES}", "gateway backups"}
     # Nor does it come back when somebody else reloads, or at the next boot.
-    must(bare, "gateway", "shorewall reload")
-    assert "-j DNAT" not in snapshot(bare)["gateway firewall"]
+    must(bare, "gateway", RELOAD)
+    assert ours not in snapshot(bare)["gateway firewall"]
     must(bare, "gateway", mend)
     again = operator("run", "--only", "shorewall")
     assert again.status == 0, again.text
-    assert "-j DNAT" in snapshot(bare)["gateway firewall"]
+    assert ours in snapshot(bare)["gateway firewall"]

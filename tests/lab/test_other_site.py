@@ -11,7 +11,8 @@ from witnesses import holders, must, snapshot, touched
 
 from runbook.lab import Lab, Topology
 
-VIP = "10.77.0.200"
+LAN = "10.78.0"
+VIP = f"{LAN}.200"
 MANAGERS = [f"docker{number:02}" for number in range(1, 6)]
 
 
@@ -19,7 +20,7 @@ MANAGERS = [f"docker{number:02}" for number in range(1, 6)]
 def other(tmp_path: Path) -> Iterator[Lab]:
     """A lab of its own, which is gone after the test."""
     topology = Topology(
-        "other", managers=5, workers=0, lan="10.77.0.0/24", net="198.51.100.0/28", interface="lan7"
+        "other", managers=5, workers=0, lan=f"{LAN}.0/24", net="198.51.100.0/28", interface="lan7"
     )
     lab = Lab.declare(topology, tmp_path)
     try:
@@ -31,7 +32,7 @@ def other(tmp_path: Path) -> Iterator[Lab]:
 
 def test_whole_run(other: Lab, operator: Operator, write_site: SiteWriter) -> None:
     """Plan, run and check, with the VIP, the ports and the names of this site."""
-    site = write_site(settings(other), extends=None)
+    site = write_site(settings(other), extends=False)
     done = operator("run", "--json", site=site)
     assert done.status == 0, done.stderr
     before = snapshot(other)
@@ -53,10 +54,10 @@ def settings(lab: Lab) -> dict[str, object]:
     priorities = dict(zip(MANAGERS, (100, 120, 140, 240, 80), strict=True))
     return {
         "name": "other",
-        "lan": "10.77.0.0/24",
-        "gateway": {"address": "10.77.0.1", "public_address": "198.51.100.2"},
+        "lan": f"{LAN}.0/24",
+        "gateway": {"address": f"{LAN}.1", "public_address": "198.51.100.2"},
         "managers": {
-            host: {"address": f"10.77.0.1{number}", "priority": priorities[host]}
+            host: {"address": f"{LAN}.1{number}", "priority": priorities[host]}
             for number, host in enumerate(MANAGERS, start=1)
         },
         "ssh": {"config": str(lab.state.ssh_config)},

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Done, finished, started
+from conftest import Done, Operator, finished, started
 from witnesses import snapshot, touched
 
 from runbook.lab import Lab
 from runbook.steps import STEPS
 
 
-def papermill(notebook: str, output: Path, *options: str) -> Done:
+def papermill(site: str, notebook: str, output: Path, *options: str) -> Done:
     """Run papermill as an operator types it, with nothing set up."""
-    words = [f"notebooks/{notebook}", output, "-p", "site", "parameters/lab.yml", *options]
+    words = [f"notebooks/{notebook}", output, "-p", "site", site, *options]
     return finished(started("papermill", *words))
 
 
@@ -34,11 +34,13 @@ def tables(output: Path) -> str:
     return "\n".join("".join(each.get("text/plain", "")) for each in shown)
 
 
-def test_plans_when_told_nothing_but_the_site(edge: Lab, tmp_path: Path) -> None:
-    """``papermill notebooks/20_traefik.ipynb out.ipynb -p site parameters/lab.yml``."""
+def test_plans_when_told_nothing_but_the_site(
+    edge: Lab, operator: Operator, tmp_path: Path
+) -> None:
+    """``papermill notebooks/20_traefik.ipynb out.ipynb -p site parameters/varied.yml``."""
     before = snapshot(edge)
     output = tmp_path / "out.ipynb"
-    done = papermill("20_traefik.ipynb", output)
+    done = papermill(operator.site, "20_traefik.ipynb", output)
     assert done.status == 0, done.text
     text = tables(output)
     assert "--providers.swarm.network=frontend" in text
@@ -47,11 +49,11 @@ def test_plans_when_told_nothing_but_the_site(edge: Lab, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
-def test_applies_by_itself(edge: Lab, tmp_path: Path, step: Any) -> None:
+def test_applies_by_itself(edge: Lab, operator: Operator, tmp_path: Path, step: Any) -> None:
     """On an edge that is as declared, each has 0 changes to make and proves its part."""
     before = snapshot(edge)
     output = tmp_path / step.notebook
-    done = papermill(step.notebook, output, "-p", "mode", "apply")
+    done = papermill(operator.site, step.notebook, output, "-p", "mode", "apply")
     assert done.status == 0, done.text
     assert "0 changes" in tables(output)
     assert touched(before, snapshot(edge)) == set()

@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 from conftest import Break, Operator, SiteWriter
-from witnesses import must, snapshot, touched
+from witnesses import RELOAD, must, snapshot, touched
 
 from runbook.lab import Lab, engine
 from runbook.lab.tarball import Member, pack
@@ -88,8 +88,8 @@ class TestRecord:
         assert operator("run", "--only", "network").status == 0
         assert operator("run", "--only", "shorewall").status == 0
         line = "ACCEPT net fw tcp 2222"
-        mend = f"sed -i '/^{line}$/d' {RULES}; shorewall reload"
-        broken("gateway", f"echo '{line}' >> {RULES}; shorewall reload", mend)
+        mend = f"sed -i '/^{line}$/d' {RULES}; {RELOAD}"
+        broken("gateway", f"echo '{line}' >> {RULES}; {RELOAD}", mend)
         assert operator("run", "--only", "shorewall").status == 0
         report = json.loads(operator.archive("records", "report", "--json").stdout)
         drift = [found for found in report["anomalies"] if found["kind"] == "drift"]
@@ -117,7 +117,10 @@ class TestStranger:
             assert must(edge, "client", "command -v python3 python perl-never || true") == ""
             said = must(edge, "client", "cd /root/export && sh verify.sh")
             assert "1 runs, 2 lines: as they were written" in said
-            edit = "cd /root/export && f=$(ls 2*/results.json) && sed -i 's/lab/lob/' $f && echo $f"
+            edit = (
+                "cd /root/export && f=$(ls 2*/results.json) && "
+                f"sed -i s/{edge.topology.name}/lob/ $f && echo $f"
+            )
             altered = must(edge, "client", edit).strip()
             verdict = must(edge, "client", "cd /root/export && sh verify.sh; echo status $?")
             assert f"BAD {altered}: altered: it is not the file" in verdict

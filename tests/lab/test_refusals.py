@@ -9,10 +9,10 @@ from typing import Any
 
 import docker
 import pytest
-from conftest import SITE, TOP, Break, Done, Operator, SiteWriter
+from conftest import SITES, TOP, Break, Done, Operator, SiteWriter
 from witnesses import Snapshot, must, snapshot, touched
 
-from runbook.lab import Lab
+from runbook.lab import VARIED_LAB, Lab
 
 pytestmark = pytest.mark.leaves("bare")
 
@@ -35,14 +35,14 @@ class TestInput:
     def test_yaml_error(self, operator: Operator, tmp_path: Path) -> None:
         """File, line and column are named."""
         path = tmp_path / "torn.yml"
-        path.write_text("name: torn\nlan: [10.0.0.0/24\nmanagers: {}\n")
+        path.write_text("name: torn\nlan: [10.77.0.0/24\nmanagers: {}\n")
         refused(operator("run", site=path), 2, f"{path}:3:9")
 
     @pytest.mark.parametrize(
         ("settings", "telling"),
         [
             ({"traefik": {"web_prot": 80}}, ("traefik.web_prot", "web_port")),
-            ({"keepalived": {"vip": "10.9.9.9"}}, ("keepalived.vip", "10.9.9.9", "10.0.0.0/24")),
+            ({"keepalived": {"vip": "10.9.9.9"}}, ("keepalived.vip", "10.9.9.9", VARIED_LAB.lan)),
             (
                 {"managers": {"docker02": {"priority": 3}}},
                 ("priority", "3", "docker01", "docker02"),
@@ -160,14 +160,16 @@ class TestSwarm:
         done = operator("run")
         refused(done, 3, "quorum", "docker02", "docker03")
 
-    def test_overlay_is_different(self, bare: Lab, operator: Operator, broken: Break) -> None:
+    def test_overlay_is_different(
+        self, bare: Lab, operator: Operator, write_site: SiteWriter, broken: Break
+    ) -> None:
         """The field, what it is and what is declared are named."""
-        create = "docker network create -d overlay --attachable frontend"
-        broken("docker01", create, "docker network rm frontend")
+        create = "docker network create -d overlay --attachable backbone"
+        broken("docker01", create, "docker network rm backbone")
         before = snapshot(bare)
-        done = operator("run")
-        refused(done, 3, "network 'frontend' exists", "attachable is True, declared False")
-        refused(done, 3, "docker network rm frontend")
+        done = operator("run", site=write_site({"network": {"name": "backbone"}}))
+        refused(done, 3, "network 'backbone' exists", "attachable is True, declared False")
+        refused(done, 3, "docker network rm backbone")
         assert touched(before, snapshot(bare)) == set()
 
     def test_port_taken(self, bare: Lab, operator: Operator, broken: Break) -> None:
@@ -176,7 +178,8 @@ class TestSwarm:
         broken("docker02", "true", ended)  # mended last
         broken(
             "docker01",
-            "docker service create --quiet --name web --constraint node.hostname==docker02 "
+            "docker service create --quiet --name web "
+            f"--constraint node.hostname=={bare.topology.node('docker02').hostname} "
             "--publish mode=host,published=80,target=80 demo:1",
             "docker service rm web",
         )
@@ -195,20 +198,22 @@ class TestLan:
 
     def test_vip_answered_by_a_stranger(self, bare: Lab, operator: Operator, broken: Break) -> None:
         """The stranger's MAC address is named."""
-        address = "10.0.0.2/24 dev enp0s3"
+        vip = bare.topology.vip
+        address = f"{vip}/24 dev enp0s3"
         broken("docker05", f"ip addr add {address}", f"ip addr del {address}; ip neigh flush all")
         mac = must(bare, "docker05", "cat /sys/class/net/enp0s3/address").strip()
         before = snapshot(bare)
         done = operator("run")
-        refused(done, 3, "docker01: 10.0.0.2 is answered by a stranger", mac, "another VIP")
+        refused(done, 3, f"docker01: {vip} is answered by a stranger", mac, "another VIP")
         assert touched(before, snapshot(bare)) == set()
 
     @pytest.mark.leaves("unknown")
     def test_vrid_used_by_a_stranger(self, bare: Lab, operator: Operator) -> None:
         """The address that already sends adverts with our VRID is named."""
+        address = bare.topology.lan_address(99)
         instance = (
             "vrrp_instance X { interface enp0s3\n virtual_router_id 51\n priority 9\n"
-            " virtual_ipaddress {\n 10.0.0.99\n }\n}\n"
+            f" virtual_ipaddress {{\n {address}\n }}\n}}\n"
         )
         must(
             bare,
@@ -216,11 +221,11 @@ class TestLan:
             "apt-get install -y -q --no-install-recommends keepalived >/dev/null; "
             f"printf '%s' '{instance}' > /etc/keepalived/keepalived.conf; "
             "systemctl restart keepalived; "
-            "timeout 20 sh -c 'until ip addr | grep -q 10.0.0.99; do sleep 0.2; done'",
+            f"timeout 20 sh -c 'until ip addr | grep -q {address}; do sleep 0.2; done'",
         )
         before = snapshot(bare)
         done = operator("run")
-        refused(done, 3, "10.0.0.14 already sends VRRP adverts with VRID 51")
+        refused(done, 3, f"{bare.topology.lan_address(14)} already sends VRRP adverts with VRID 51")
         refused(done, 3, "another keepalived.virtual_router_id")
         assert touched(before, snapshot(bare)) == set()
 
@@ -258,4 +263,4 @@ class TestSite:
 
 def test_site_of_the_lab_is_what_is_refused_above() -> None:
     """The tests above vary this file, which must exist."""
-    assert (TOP / SITE).is_file()
+    assert (TOP / SITES["varied"]).is_file()

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Done, Operator, State, make_bare
+from conftest import SITES, Done, Labs, Operator, make_bare
 from witnesses import Snapshot, holders, must, snapshot, touched
 
 from runbook.lab import Lab
 
+pytestmark = pytest.mark.article
 MANAGERS = ("docker01", "docker02", "docker03")
 WORKERS = ("docker04", "docker05", "docker06")
 KEEPALIVED = "/etc/keepalived/keepalived.conf"
@@ -49,9 +50,10 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(lab: Lab, state: State, tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(labs: Labs, tmp_path_factory: pytest.TempPathFactory) -> Story:
     """The story, told once for all tests of this module."""
-    operator = Operator(tmp_path_factory.mktemp("story") / "records")
+    lab, state = labs("lab"), labs.states["lab"]
+    operator = Operator(tmp_path_factory.mktemp("story") / "records", SITES["lab"])
     make_bare(lab, state)
     state.known = "unknown"
     bare = snapshot(lab)

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import SITE, Break, Operator
+from conftest import Break, Operator
 from witnesses import must
 
 from runbook.lab import Lab
@@ -66,29 +66,29 @@ class TestJournals:
         assert done.status == 0, done.text
         assert "docker01: nothing can be written to the journal" in done.text
         assert must(forgotten, "docker01", READ) == ""
-        assert operator.archive("records", "verify", "--witness", SITE).status == 0
+        assert operator.archive("records", "verify", "--witness", operator.site).status == 0
 
 
 class TestVerify:
-    """``records verify --witness SITE``."""
+    """``records verify --witness operator.site``."""
 
     @pytest.mark.leaves("edge")
     def test_cut(self, forgotten: Lab, operator: Operator, tmp_path: Path) -> None:
         """A run that was cut off is missed by the managers, and by nobody else."""
         applied(operator)
         last = applied(operator)
-        sound = operator.archive("records", "verify", "--witness", SITE)
+        sound = operator.archive("records", "verify", "--witness", operator.site)
         assert sound.status == 0, sound.text
 
         cut(operator, last)
         assert operator.archive("records", "verify").status == 0
-        missed = operator.archive("records", "verify", "--witness", SITE)
+        missed = operator.archive("records", "verify", "--witness", operator.site)
         assert missed.status == 1
         who = ", ".join(MANAGERS)
         assert f", which each of {who} has seen (closed {last})" in missed.text
 
         heads = tmp_path / "heads.json"
-        heads.write_text(operator.archive("records", "witness", SITE).stdout)
+        heads.write_text(operator.archive("records", "witness", operator.site).stdout)
         assert operator.archive("records", "verify", "--witness", heads).status == 1
         script = ["sh", operator.records / "verify.sh", "--witness", heads]
         stranger = subprocess.run(script, capture_output=True, text=True, check=False)
@@ -106,5 +106,5 @@ class TestVerify:
         must(forgotten, "docker01", "journalctl --sync")
 
         assert "0" * 64 in must(forgotten, "docker01", "journalctl -t runbook-audit -o cat -q")
-        verified = operator.archive("records", "verify", "--witness", SITE)
+        verified = operator.archive("records", "verify", "--witness", operator.site)
         assert verified.status == 0, verified.text

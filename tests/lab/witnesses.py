@@ -6,6 +6,7 @@ between them is what was touched.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from runbook.lab import Lab, Node, Role
@@ -52,6 +53,50 @@ docker network ls --filter scope=swarm --format '{{.Name}} {{.ID}}' | sort | say
 docker config ls --format '{{.Name}} {{.ID}}' | sort | say "configs"
 """
 
+# What is somebody else's on a machine: the runbook's own block in a shared file is not.
+_FOREIGN = r"""
+say() { printf '%s\t%s\n' "$1" "$(tr '\n' '|')"; }
+others() { sed '/^# BEGIN runbook/,/^# END runbook/d' "$1"; }
+for file in $(find /etc/keepalived /etc/shorewall /etc/sudoers /etc/sudoers.d /etc/ssh /etc/docker \
+    /etc/passwd /etc/group /etc/hosts /etc/hostname /etc/timezone /etc/ipset.conf /etc/motd \
+    /etc/issue.net /etc/default/locale /etc/default/shorewall /etc/default/docker \
+    /etc/systemd/system /srv/others /home/*/.[a-zA-Z]* /root/.[a-zA-Z]* -type f \
+    -not -name '*.sample' -not -name '*config-opts' 2>/dev/null | sort); do
+  [ "$(others "$file" | wc -c)" = 0 ] || # nothing in it but ours
+    { stat -c '%a %U:%G' "$file"; others "$file" | sha256sum; } | say "file $file"
+done
+readlink /etc/localtime | say "zone"
+for unit in ssh docker containerd dnsmasq; do
+  systemctl show "$unit" -p ActiveState -p UnitFileState -p MainPID | say "unit $unit"
+done
+for set in $(ipset list -name 2>/dev/null); do
+  ipset save "$set" | grep ^add | sort | say "set $set"
+done
+"""
+# Live rules in their order. Whatever names our VIP is ours; on a Swarm node the rest of the tables
+# is the engine's, and comes and goes with its containers.
+_FOREIGN_RULES = r"""
+{rules} | sed -E 's/ \[[0-9]+:[0-9]+\]$//; /^#/d; /^:sha-/d; /^-A shorewall /d' |
+  grep -vE -e '[ :]{vip}[:/ ]' | say "rules"
+"""
+_FOREIGN_ADDRESSES = r"""
+ip -o -4 addr show dev {interface} | awk '{{print $4}}' | grep -v '^{vip}/' | sort | say "addresses"
+"""
+_FOREIGN_SWARM = r"""
+ours() { grep -vE '^(runbook-|{stack}_)'; }
+docker service ls --format '{{.Name}}' | ours | sort | while read -r name; do
+  docker service inspect --format '{{.ID}} {{.Version.Index}}' "$name" | say "service $name"
+done
+docker network ls --no-trunc --filter scope=swarm --format '{{.Name}} {{.ID}}' | ours | sort |
+  say "networks"
+docker config ls --format '{{.Name}} {{.ID}}' | ours | sort | say "configs"
+docker secret ls --format '{{.Name}} {{.ID}}' | ours | sort | say "secrets"
+docker node ls --format '{{.ID}} {{.Hostname}} {{.Availability}}' | sort | say "nodes"
+"""
+
+# As another administrator does it: the programs that keep rules of their own put them back.
+RELOAD = "shorewall reload >/dev/null; if [ -e /etc/lab/live.sh ]; then sh /etc/lab/live.sh; fi"
+
 Snapshot = dict[str, str]
 
 
@@ -70,9 +115,40 @@ def must(lab: Lab, node: str, script: str, *, user: str = "root", timeout_s: int
 
 def snapshot(lab: Lab) -> Snapshot:
     """Return every witness of the lab, named ``node thing``."""
+    return _ask(lab, _script)
+
+
+def foreign(lab: Lab, *, stack: str = "traefik") -> Snapshot:
+    """Return what is somebody else's on the lab, named ``node thing``.
+
+    Files byte for byte but for the runbook's block, live rules one by one and in their order, sets
+    with their members, addresses, services with their version, and the daemons that hold them.
+
+    Args:
+        lab: The lab.
+        stack: The stack whose services are the runbook's.
+    """
+    return _ask(lab, lambda lab, node: _foreign_script(lab, node, stack))
+
+
+def _foreign_script(lab: Lab, node: Node, stack: str) -> str:
+    vip = str(lab.topology.vip).replace(".", "[.]")
+    gateway = node.role is Role.GATEWAY
+    rules = "iptables-save" if gateway else "{ iptables -S INPUT; iptables -S OUTPUT; }"
+    script = _FOREIGN + _FOREIGN_RULES.replace("{rules}", rules).replace("{vip}", vip)
+    if not gateway:
+        script += _FOREIGN_ADDRESSES.format(vip=vip, interface=lab.topology.interface)
+    if node.traits.vrid:  # elsewhere the daemon is ours
+        script += "systemctl show keepalived -p ActiveState -p MainPID | say 'unit keepalived'\n"
+    if node == lab.topology.swarm[0]:
+        script += _FOREIGN_SWARM.replace("{stack}", stack)
+    return script
+
+
+def _ask(lab: Lab, script: Callable[[Lab, Node], str]) -> Snapshot:
     nodes = [node for node in lab.topology.nodes if node.role is not Role.CLIENT]
     with ThreadPoolExecutor(len(nodes)) as pool:
-        said = pool.map(lambda node: must(lab, node.name, _script(lab, node)), nodes)
+        said = pool.map(lambda node: must(lab, node.name, script(lab, node)), nodes)
     lines = [
         f"{node.name} {line}"
         for node, text in zip(nodes, said, strict=True)

@@ -87,6 +87,9 @@ if [ -d /etc/shorewall ]; then
         echo "restarted shorewall"
     fi
     if [ -e /etc/lab/live.sh ]; then sh /etc/lab/live.sh; fi
+    for set in $(ipset list -name); do
+        grep -qs "^create $set " /etc/ipset.conf || ipset destroy "$set"
+    done
     conntrack --flush >/dev/null 2>&1 || true # some kernels have no such table to flush
 elif [ "$(iptables -S INPUT; iptables -S OUTPUT)" != "-P INPUT ACCEPT
 -P OUTPUT ACCEPT" ]; then
