@@ -1,5 +1,6 @@
 # Everything starts here: `make run` and `make test` need a bare machine and nothing else.
 SITE ?= parameters/lab.yml
+LAB := $(if $(findstring varied,$(SITE)),--varied)
 VENV := .venv/bin
 
 .PHONY: help run test check lint lab soak bench format schema lock down clean
@@ -11,7 +12,7 @@ run: lab  ## from nothing to a verified edge in the lab
 	$(VENV)/runbook run $(SITE)
 
 test: lint lab  ## from nothing to all tests green
-	$(VENV)/pytest tests/unit tests/lab tests/browser
+	$(VENV)/pytest -n auto tests/unit tests/lab tests/browser
 
 check: lint  ## format, lint, types, unit tests; no lab
 	$(VENV)/pytest --quiet -n auto
@@ -21,8 +22,8 @@ lint: .venv/.tests  ## format, lint, strict types
 	$(VENV)/ruff check --quiet .
 	$(VENV)/mypy
 
-lab: .venv/.made-from  ## boot the lab, or heal it
-	$(VENV)/runbook lab up
+lab: .venv/.made-from  ## boot the lab of the site, or heal it
+	$(VENV)/runbook lab up $(LAB)
 
 soak: .venv/.tests  ## provoke races on one connection, a thousand rounds
 	$(VENV)/python benchmarks/soak.py
@@ -42,8 +43,8 @@ lock: .venv/.made-from  ## resolve the lock file anew, with hashes and without a
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade pyproject.toml \
 	  --output-file requirements.lock
 
-down:  ## remove the lab and stop the engine that it started
-	@[ ! -x $(VENV)/runbook ] || $(VENV)/runbook lab down --engine
+down:  ## remove both labs and stop the engine that they started
+	@[ ! -x $(VENV)/runbook ] || { $(VENV)/runbook lab down --name varied; $(VENV)/runbook lab down --engine; }
 
 clean: down  ## also remove the environment and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

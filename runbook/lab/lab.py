@@ -128,7 +128,8 @@ class Lab:
             client = engine.connect()
             machines = [self._machine(client, node) for node in self.topology.nodes]
             with shown.step("reset"):
-                done = reset(machines, self._leader(client), neighbours.networks(self.state))
+                leader = self._leader(client)
+                done = reset(machines, leader, neighbours.intact(leader, self.state))
             with shown.step("check"):
                 return done + self._up(silent())
 

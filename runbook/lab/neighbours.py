@@ -12,39 +12,35 @@ from runbook.lab.topology import Node, Role, Topology
 from runbook.lab.waiting import wait_until
 from runbook.waiting import until
 
-FRONTEND, PUBLIC = "frontend", "public"
-NETWORKS = (FRONTEND, PUBLIC)
-SERVICES = ("others_web", "shop")
+NETWORKS = ("frontend", "public")
 READY_TIMEOUT_S = 60.0
 VIP_TIMEOUT_S = 10.0  # an instance without a rival takes four advert intervals
 
-STACK = f"""\
+STACK = """\
 version: "3.8"
 services:
   web:
     image: demo:1
-    ports: [{{target: 80, published: 9000, mode: host}}]
-    networks: [{PUBLIC}]
-    deploy: {{mode: global}}
-networks: {{{PUBLIC}: {{external: true}}}}
+    ports: [{target: 80, published: 9000, mode: host}]
+    networks: [public]
+    deploy: {mode: global}
+networks: {public: {external: true}}
 """
-DEPLOY = f"""
-set -eu
-docker service rm {" ".join(SERVICES)} >/dev/null 2>&1 || true
-for network in {" ".join(NETWORKS)}; do
-    docker network inspect "$network" >/dev/null 2>&1 ||
-        docker network create --driver overlay "$network" >/dev/null
-done
-docker stack deploy --resolve-image never --compose-file /srv/others/stack.yml others >/dev/null
-# It takes every request that nothing else takes.
-docker service create --quiet --detach --no-resolve-image --name shop --network {FRONTEND} \\
-    --label traefik.enable=true --label 'traefik.http.routers.shop.rule=PathPrefix(`/`)' \\
-    --label traefik.http.services.shop.loadbalancer.server.port=80 demo:1 >/dev/null
-"""
+# Each service, and how it is deployed by its owner.
+SERVICES = {
+    "others_web": "docker stack deploy --resolve-image never -c /srv/others/stack.yml others",
+    # It takes every request that nothing else takes.
+    "shop": (
+        "docker service create --detach --no-resolve-image --name shop --network frontend"
+        " --label traefik.enable=true --label 'traefik.http.routers.shop.rule=PathPrefix(`/`)'"
+        " --label traefik.http.services.shop.loadbalancer.server.port=80 demo:1"
+    ),
+}
 OBSERVE = f"""
 docker network inspect --format '{{{{.Name}}}} {{{{.ID}}}}' {" ".join(NETWORKS)} 2>/dev/null
 docker service inspect --format '{{{{.Spec.Name}}}} {{{{.ID}}}} {{{{json .Spec}}}}' \
-{" ".join(SERVICES)} 2>/dev/null
+    {" ".join(SERVICES)} 2>/dev/null
+exit 0
 """
 RUNNING = "docker service ls --format '{{.Name}} {{.Replicas}}'"
 
@@ -183,11 +179,19 @@ def ensure(machines: list[Machine], leader: Machine, state: State) -> list[str]:
     Raises:
         LabError: They do not get there in time.
     """
+    here = intact(leader, state)
     done = []
-    if leader.run("sh", "-c", OBSERVE).stdout != _kept(state):
-        leader.must("sh", "-c", DEPLOY)
+    for name in NETWORKS:
+        if name not in here and leader.run("docker", "network", "inspect", name).code:
+            leader.must("docker", "network", "create", "--driver", "overlay", name)
+            done.append(f"created network {name}, which is somebody else's")
+    for name, deployment in SERVICES.items():
+        if name not in here:
+            leader.run("docker", "service", "rm", name)
+            leader.must("sh", "-c", deployment)
+            done.append(f"deployed {name}, which is somebody else's")
+    if done:
         state.write(state.neighbours, leader.must("sh", "-c", OBSERVE))
-        done.append(f"deployed {' and '.join(SERVICES)}, which are somebody else's")
     wait_until(
         lambda: _run(leader),
         "other people's services to run",
@@ -200,14 +204,17 @@ def ensure(machines: list[Machine], leader: Machine, state: State) -> list[str]:
     return done
 
 
-def networks(state: State) -> list[str]:
-    """Return the ids of the networks that are somebody else's."""
-    lines = [line.split() for line in _kept(state).splitlines()]
-    return [words[1] for words in lines if words[0] in NETWORKS]
+def intact(leader: Machine, state: State) -> dict[str, str]:
+    """Return the networks and services of other people that are as they were made, with their ids.
 
-
-def _kept(state: State) -> str:
-    return state.neighbours.read_text() if state.neighbours.exists() else ""
+    Args:
+        leader: A manager that answers.
+        state: Where is kept what they were like when they were made.
+    """
+    kept = state.neighbours.read_text().splitlines() if state.neighbours.exists() else []
+    seen = leader.must("sh", "-c", OBSERVE).splitlines() if kept else []
+    words = [line.split() for line in seen if line in kept]
+    return {name: number for name, number, *_ in words}
 
 
 def _run(leader: Machine) -> bool:
