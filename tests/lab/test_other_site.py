@@ -11,7 +11,7 @@ from witnesses import holders, must, snapshot, touched
 
 from runbook.lab import Lab, Topology
 
-LAN = "10.78.0"
+LAN = "10.99.0"
 VIP = f"{LAN}.200"
 MANAGERS = [f"docker{number:02}" for number in range(1, 6)]
 

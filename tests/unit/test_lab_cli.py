@@ -1,10 +1,12 @@
 """The commands of the lab, without a lab."""
 
+from dataclasses import replace
+
 import pytest
 from typer.testing import CliRunner
 
 from runbook.errors import BadInput
-from runbook.lab import cli
+from runbook.lab import VARIED_LAB, Topology, cli
 
 COMMANDS = ("up", "down", "status", "reset", "shell", "logs")
 
@@ -36,6 +38,29 @@ class TestHelp:
         assert set(COMMANDS) == names
 
 
+class TestUp:
+    """Which lab is brought up."""
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            ([], Topology()),
+            (["--varied"], VARIED_LAB),
+            (["--varied", "--name", "two"], replace(VARIED_LAB, name="two")),
+            (["--workers", "1"], Topology(workers=1)),
+        ],
+    )
+    def test_by_its_options(self, monkeypatch, options, expected):
+        """Options say which; what they leave open is the article's, or the varied lab's."""
+        asked = []
+        monkeypatch.setattr(cli.Lab, "up", lambda self, _: asked.append(self) or [])
+
+        result = CliRunner().invoke(cli.app, ["up", *options])
+
+        assert result.exit_code == 0
+        assert [replace(lab.topology, ssh_port=0) for lab in asked] == [expected]
+
+
 class TestRefused:
     """Bad input ends with exit status 2 and one message."""
 
@@ -52,6 +77,13 @@ class TestRefused:
     def test_options_are_checked_before_anything_is_made(self, tmp_path):
         """A wrong option leaves no trace on the disk."""
         result = CliRunner().invoke(cli.app, ["up", "--managers", "0"])
+
+        assert isinstance(result.exception, BadInput)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_varied_lab_is_checked_too(self, tmp_path):
+        """Its options are the same ones."""
+        result = CliRunner().invoke(cli.app, ["up", "--varied", "--managers", "0"])
 
         assert isinstance(result.exception, BadInput)
         assert list(tmp_path.iterdir()) == []
