@@ -4,8 +4,8 @@ A test takes ``bare`` (as after ``lab reset``) or ``edge`` (as after a run). Whi
 leaves behind is known by its marker, so that the next test need not make it again; after a failure
 nothing is known.
 
-The lab is the varied one, unless a test is marked ``article``. The tests of one lab run one after
-the other; those of another run beside them where pytest has several processes.
+The lab is the varied one, but for the files of ``OWN_LABS``. The tests of one lab run one after the
+other; those of another run beside them where pytest has several processes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from witnesses import must
 from runbook.lab import VARIED_LAB, Lab, LabError, Topology
 
 TOP = Path(__file__).parents[2]
+# Those that do not run on the varied lab: the article's own values, and labs of a test's own.
+OWN_LABS = {"test_run": "lab", "test_lab": "small", "test_other_site": "other"}
 SITES = {"lab": "parameters/lab.yml", "varied": "parameters/varied.yml"}
 PROGRAMS = Path(sys.executable).parent
 RUN_TIMEOUT_S = 240
@@ -35,28 +37,23 @@ Break = Callable[[str, str, str], None]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "leaves(state): the lab's state after the test has passed")
-    config.addinivalue_line("markers", "article: the test is of the article's own lab")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With several processes, let no lab be used by two of them."""
-    if config.getoption("numprocesses", None) and config.option.dist == "no":
-        config.option.dist = "loadgroup"
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByLab(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = Path(nodeid.partition("::")[0])
+            return nodeid if path.parent.name == "unit" else lab_of(path)
+
+    return ByLab(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            shared = {"labs", "lab"} & set(getattr(item, "fixturenames", ()))
-            group = name_of(item) if shared else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
-def name_of(node: pytest.Item | pytest.Collector) -> str:
-    """Return the name of the lab that a test is to run on."""
-    return "lab" if node.get_closest_marker("article") else "varied"
+def lab_of(path: Path) -> str:
+    """Return the name of the lab that the tests of a file run on."""
+    return "lab" if path.parent.name == "browser" else OWN_LABS.get(path.stem, "varied")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -215,25 +212,25 @@ def labs() -> Labs:
 @pytest.fixture
 def lab(request: pytest.FixtureRequest, labs: Labs) -> Lab:
     """The test's lab, up and well."""
-    return labs(name_of(request.node))
+    return labs(lab_of(request.path))
 
 
 @pytest.fixture
 def state(request: pytest.FixtureRequest, labs: Labs) -> State:
     """What is known of the test's lab."""
-    return labs.states[name_of(request.node)]
+    return labs.states[lab_of(request.path)]
 
 
 @pytest.fixture
 def operator(request: pytest.FixtureRequest, tmp_path: Path) -> Operator:
     """The operator."""
-    return Operator(tmp_path / "records", SITES[name_of(request.node)])
+    return Operator(tmp_path / "records", SITES[lab_of(request.path)])
 
 
 @pytest.fixture
 def write_site(request: pytest.FixtureRequest, tmp_path: Path) -> SiteWriter:
     """Write a site file that extends the lab's."""
-    return SiteWriter(tmp_path, SITES[name_of(request.node)])
+    return SiteWriter(tmp_path, SITES[lab_of(request.path)])
 
 
 @pytest.fixture

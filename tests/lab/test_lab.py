@@ -7,7 +7,6 @@ import subprocess
 import time
 
 import pytest
-from witnesses import must
 
 from runbook.errors import BadInput
 from runbook.lab import Lab, LabError, Topology, engine
@@ -166,22 +165,6 @@ class TestHeal:
         whole.exec("docker01", ["docker", "swarm", "leave", "--force"])
 
         assert "started a Swarm on docker01" in whole.up()
-
-
-@pytest.mark.leaves("unknown")
-def test_an_agent_that_does_not_come_back(bare):
-    """A node that stays down though its engine runs has its engine restarted."""
-    unit, rule = "/run/systemd/system/docker.service.d", "OUTPUT -p tcp --dport 2377 -j DROP"
-    mended = f"[Service]\\nExecStopPost=/usr/sbin/iptables -D {rule}\\n"  # by a restart alone
-    down = "until docker node ls | grep -q 'docker06 *Down'; do sleep 0.2; done"
-    try:
-        must(bare, "docker06", f"mkdir -p {unit} && printf '{mended}' >{unit}/lab.conf")
-        must(bare, "docker06", f"systemctl daemon-reload && iptables -I {rule}")
-        must(bare, "docker01", f'timeout 50 sh -c "{down}"')
-
-        assert bare.up() == ["restarted the engine of docker06"]
-    finally:
-        must(bare, "docker06", f"rm {unit}/lab.conf && systemctl daemon-reload")
 
 
 class TestStatus:

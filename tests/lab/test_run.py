@@ -1,4 +1,4 @@
-"""From a bare lab to an edge: a plan, a run, a second run, a check, and what an outsider sees."""
+"""The article, value for value: from a bare lab to an edge, a second run, a check, an outsider."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from witnesses import Snapshot, holders, must, snapshot, touched
 
 from runbook.lab import Lab
 
-pytestmark = pytest.mark.article
 MANAGERS = ("docker01", "docker02", "docker03")
 WORKERS = ("docker04", "docker05", "docker06")
 KEEPALIVED = "/etc/keepalived/keepalived.conf"

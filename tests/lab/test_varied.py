@@ -155,3 +155,19 @@ class TestReset:
         assert touched(before, foreign(bare)) == made_again
         assert bare.up() == []
         assert bare.reset() == []
+
+
+@pytest.mark.leaves("unknown")
+def test_agent_that_does_not_come_back(bare: Lab) -> None:
+    """A node that stays down though its engine runs has its engine restarted."""
+    unit, rule = "/run/systemd/system/docker.service.d", "OUTPUT -p tcp --dport 2377 -j DROP"
+    mended = f"[Service]\\nExecStopPost=/usr/sbin/iptables -D {rule}\\n"  # by a restart alone
+    down = "until docker node ls | grep -q 'docker06 *Down'; do sleep 0.2; done"
+    try:
+        must(bare, "docker06", f"mkdir -p {unit} && printf '{mended}' >{unit}/lab.conf")
+        must(bare, "docker06", f"systemctl daemon-reload && iptables -I {rule}")
+        must(bare, "docker01", f'timeout 50 sh -c "{down}"')
+
+        assert bare.up() == ["restarted the engine of docker06"]
+    finally:
+        must(bare, "docker06", f"rm {unit}/lab.conf && systemctl daemon-reload")
