@@ -193,7 +193,7 @@ def test_killed(bare: Lab, place: Place, site: Path, tmp_path: Path) -> None:
     process.communicate()
     assert any("[masked:" in _read(path) for path in spools(place, "20_traefik.ipynb"))
     assert place.hits() == set()
-    assert place.operator("run", "--plan", "--only", "network", site=site).status == 4
+    assert place.operator("run", "--plan", "--only", "keepalived", site=site).status == 4
     assert [path.name for path in place.operator.records.glob("2*-killed")]
     assert place.hits() == set()
     script = ["sh", place.operator.records / "verify.sh"]

@@ -163,7 +163,7 @@ class TestApproval:
         # It was good for one world, and that is over: everything is as declared now.
         again = operator("run", "--approved", planned)
         assert again.status == 3
-        assert "docker01/network frontend/exists: no → absent" in again.text
+        assert "docker01/service/exists: no → absent" in again.text
 
     @pytest.mark.leaves("bare")
     def test_world_that_moved(

@@ -48,9 +48,9 @@ class TestJournals:
 
     def test_before_and_after(self, bare: Lab, operator: Operator) -> None:
         """Each manager knows of a run before its first change, and of its record."""
-        done = operator("run", "--only", "network", "--json")
+        done = operator("run", "--only", "keepalived", "--json")
         assert done.status == 0, done.text
-        assert done.step("network")["counts"]["done"] == 1
+        assert done.step("keepalived")["counts"]["done"] > 0
         for host in MANAGERS:
             entries = [e.split() for e in must(bare, host, READ).splitlines()]
             own = [e[0] for e in entries if f"run={done.results['run_id']}" in e]
