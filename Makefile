@@ -1,9 +1,11 @@
 # Everything starts here: `make run` and `make test` need a bare machine and nothing else.
 SITE ?= parameters/lab.yml
 LAB := $(if $(findstring varied,$(SITE)),--varied)
+CUTS ?= 200
+SEED ?= 1
 VENV := .venv/bin
 
-.PHONY: help run test check lint lab soak bench format schema lock down clean
+.PHONY: help run test check lint lab chaos soak bench format schema lock down clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -30,6 +32,10 @@ soak: .venv/.tests  ## provoke races on one connection, a thousand rounds
 
 bench: lab  ## measure whole runs; prints medians
 	$(VENV)/python benchmarks/runs.py
+
+chaos: .venv/.tests  ## cut runs on the varied lab at every boundary; CUTS=200 SEED=1
+	$(VENV)/runbook lab up --varied
+	PYTHONPATH=.:tests:tests/lab $(VENV)/python -m chaos --cuts $(CUTS) --seed $(SEED)
 
 format: .venv/.made-from  ## format and fix what can be fixed
 	$(VENV)/ruff format --quiet .

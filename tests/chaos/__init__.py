@@ -1,0 +1,1 @@
+"""Cut a run at every boundary: before, within and after each thing that it sends to a host."""

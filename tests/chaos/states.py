@@ -1,0 +1,65 @@
+"""States of a lab from which a run has something to change, and that are reached in seconds."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import witnesses
+
+from runbook.lab import Lab, Role
+
+RULES = "/etc/shorewall/rules"
+KEEPALIVED = "/etc/keepalived/keepalived.conf"
+BLOCK = "/^# BEGIN runbook/,/^# END runbook/"
+
+_NO_RULES = f"sed -i '{BLOCK}d' {RULES}\n{getattr(witnesses, 'RELOAD', 'shorewall reload')}\n"
+_OTHER_PRIORITY = f"sed -i -E '{BLOCK}s/priority [0-9]+/priority 7/' {KEEPALIVED}\n"
+_NO_BLOCK = f"sed -i '{BLOCK}d' {KEEPALIVED}\n"
+_NOT_AT_BOOT = "systemctl disable -q keepalived 2>&1\n"
+_NO_PACKAGE = "apt-get purge -y -q keepalived >/dev/null 2>&1\n"
+_EDITED = "for f in /home/*/traefik/traefik.yml; do echo '# edited' >> $f; done\n"
+_NO_RECIPE = "rm -f /home/*/traefik/traefik.yml\n"
+_OTHER_SERVICE = (
+    "docker service update --detach -q --label-add edited=yes traefik_traefik >/dev/null\n"
+)
+# The engine frees a network some time after the last task on it has gone.
+_NO_STACK = """docker stack rm traefik >/dev/null 2>&1
+timeout 60 sh -c 'while docker network inspect frontend >/dev/null 2>&1 &&
+  ! docker network rm frontend >/dev/null 2>&1; do sleep 0.5; done'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state of the lab.
+
+    Attributes:
+        name: What it is called in reports.
+        gateway: Shell commands that bring the gateway there from the edge.
+        managers: Those for each manager, in their order.
+        demonstration: Whether the runs from here also prove the demonstration.
+    """
+
+    name: str
+    gateway: str
+    managers: tuple[str, ...]
+    demonstration: bool = False
+
+    def make(self, lab: Lab) -> None:
+        """Bring the lab from the edge to this state."""
+        nodes = [node.name for node in lab.topology.swarm if node.role is Role.MANAGER]
+        work = [(lab.topology.gateway.name, self.gateway), *zip(nodes, self.managers, strict=False)]
+        with ThreadPoolExecutor(len(work)) as pool:
+            for done in [pool.submit(witnesses.must, lab, *each, timeout_s=120) for each in work]:
+                done.result()
+
+
+# The one reached fastest first: what is sent from several is cut in the first.
+STATES = (
+    State(
+        "drifted", _NO_RULES, (_OTHER_PRIORITY + _EDITED + _OTHER_SERVICE, _NO_BLOCK, _NOT_AT_BOOT)
+    ),
+    State("removed", _NO_RULES, (_NO_BLOCK + _NO_RECIPE + _NO_STACK, _NO_BLOCK, _NO_PACKAGE)),
+    State("shown", "", (_EDITED,), demonstration=True),
+)
