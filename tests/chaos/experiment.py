@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,29 +96,30 @@ class Site:
                 raise NotReady(f"a run from {state.name!r} ended with {done.status}: {done.said}")
             return recorded(state.name, somebody.told())
 
-    def make(self, state: State, cut: str, fault: str) -> dict[str, Any]:
+    def make(self, state: State, cut: str, fault: str, only: Sequence[str] = ()) -> dict[str, Any]:
         """Make one cut and return what came of it.
 
         Args:
             state: Where the run begins.
             cut: What the injection is told.
             fault: What it does to the run.
+            only: Options that keep every run to a step; empty: they are whole.
         """
         begun = time.monotonic()
         state.make(self.lab)
         before, lay_about = witnesses.snapshot(self.lab), set(remains(self.lab))
         site = self.declared(state)
         with runs.operator() as somebody:
-            run = somebody("run", site, cut=cut)
+            run = somebody("run", site, *only, cut=cut)
             after, foreign_after = witnesses.snapshot(self.lab), others(self.lab)
             struck = [line for line in somebody.told() if line["event"] == "cut"]
-            clean = [somebody("run", site)]
+            clean = [somebody("run", site, *only)]
             archived = [
                 r for r in somebody.archived() if r["run_id"] != clean[0].results.get("run_id")
             ]
-            check = somebody("check", site)
+            check = somebody("run", site, "--plan", *only)
             while check.status != 0 and len(clean) < CLEAN_RUNS:
-                clean.append(somebody("run", site))
+                clean.append(somebody("run", site, *only))
                 if clean[-1].status == 0:
                     break
             left = [thing for thing in remains(self.lab) if thing not in lay_about]

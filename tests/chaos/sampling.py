@@ -25,7 +25,7 @@ OBSERVING_SHARE = 4
 
 # What may change a host. Taking an observing command for one of these does no harm.
 _CHANGING = re.compile(
-    r"^(POST|PUT|DELETE) |apt-get|dpkg -|stack (deploy|rm)|systemd-run"
+    r"^(POST|PUT|DELETE) |apt-get |stack (deploy|rm)|systemd-run"
     r"|shorewall (save|reload|restore)|logger |mv -f|chmod "
     r"|systemctl (start|stop|restart|reload|enable|reset-failed)"
 )
@@ -141,13 +141,16 @@ def recorded(state: str, lines: Iterable[dict[str, Any]]) -> list[Command]:
 def population(of_states: Iterable[Sequence[Command]]) -> list[Command]:
     """Return every command once, from the first state in which it is sent.
 
+    What changes a host does something else in each state, and is kept from all of them.
+
     Args:
         of_states: What is sent from each state, the one that is reached fastest first.
     """
-    found: dict[tuple[str, str], Command] = {}
+    found: dict[tuple[str, ...], Command] = {}
     for commands in of_states:
         for command in commands:
-            found.setdefault((command.host, command.digest), command)
+            where = (command.state,) if command.changes else ()
+            found.setdefault((command.host, command.digest, *where), command)
     return list(found.values())
 
 

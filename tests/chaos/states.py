@@ -63,3 +63,9 @@ STATES = (
     State("removed", _NO_RULES, (_NO_BLOCK + _NO_RECIPE + _NO_STACK, _NO_BLOCK, _NO_PACKAGE)),
     State("shown", "", (_EDITED,), demonstration=True),
 )
+
+# For runs of one step.
+RULES_ONLY = State("rules", _NO_RULES, ())
+FILE_ONLY = State("file", "", (_OTHER_PRIORITY,))
+PACKAGE_ONLY = State("package", "", ("", "", _NO_PACKAGE))
+SERVICE_ONLY = State("service", "", (_OTHER_SERVICE + _EDITED,))

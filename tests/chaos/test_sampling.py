@@ -52,6 +52,11 @@ def test_a_command_is_cut_in_the_first_state_in_which_it_is_sent() -> None:
     assert population([[LOOK], [slow, package]]) == [LOOK, package]
 
 
+def test_what_changes_a_host_is_cut_in_every_state() -> None:
+    again = command("mv -f", state="removed", has_input=True)
+    assert population([[WRITE], [again]]) == [WRITE, again]
+
+
 def test_a_log_is_read_into_commands(tmp_path: Path) -> None:
     lines = [
         {"event": "sent", "name": f"10.0.0.1/abc/{n}", "kind": "command", "text": "date"}

@@ -1,0 +1,40 @@
+"""The most dangerous of the cuts that `make chaos` draws from; see tests/chaos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from chaos.experiment import Site, others
+from chaos.states import FILE_ONLY, PACKAGE_ONLY, RULES_ONLY, SERVICE_ONLY
+from conftest import Operator, SiteWriter
+from witnesses import snapshot
+
+from runbook.lab import Lab
+
+# State, step, what is cut, when, by what.
+CUTS = [
+    (RULES_ONLY, "shorewall", "/etc/shorewall/rules.*mv ", "half input", "killed runner"),
+    (RULES_ONLY, "shorewall", "/etc/shorewall/rules.*mv ", "no input", "lost connection"),
+    (RULES_ONLY, "shorewall", "systemd-run.*shorewall reload", "running", "lost connection"),
+    (FILE_ONLY, "keepalived", "keepalived.conf.*mv ", "half input", "timeout"),
+    (PACKAGE_ONLY, "keepalived", "apt-get .*install", "running", "lost host"),
+    (SERVICE_ONLY, "traefik", "docker stack deploy", "after", "killed kernel"),
+    (SERVICE_ONLY, "traefik", "POST /v[0-9.]+/configs/create", "after", "lost connection"),
+    (SERVICE_ONLY, "traefik", "GET /v[0-9.]+/services", "running", "interrupt"),
+]
+
+
+@pytest.mark.leaves("edge")
+def test_cuts(edge: Lab, operator: Operator, write_site: SiteWriter, tmp_path: Path) -> None:
+    """Nothing foreign lost, nothing half-written, the status true, and the next run converges."""
+    site = Site(edge, write_site({}), tmp_path, snapshot(edge), others(edge))
+    found = {}
+    for state, step, pattern, moment, fault in CUTS:
+        cut = {"pattern": pattern, "moment": moment, "fault": fault, "fraction": 0.4}
+        came = site.make(state, json.dumps(cut), fault, ["--only", step])
+        found[pattern, moment, fault] = came["violations"] if came["met"] else ["not met"]
+    assert found == {cut[2:]: [] for cut in CUTS}
+    check = operator("check", site=site.file)
+    assert check.status == 0, check.text
