@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
 from chaos.judge import Evidence, violations
 
 RULES = "gateway content /etc/shorewall/rules"
