@@ -66,8 +66,8 @@ def cut_all(site: Site, seed: int, count: int) -> int:
             f"{len(made)} {came['seconds']:.0f} s {came['host']} {cut.moment} {cut.fault}: "
             f"{verdict}"
         )
-        if came["check"] != 0 or came["violations"]:
-            site.prepare()
+        if came["violations"]:
+            site.prepare(fresh=True)
     bad = [cut for cut in made if cut["violations"]]
     say(f"{len(made)} cuts, {len(bad)} with violations: {page}")
     return 1 if bad else 0

@@ -67,21 +67,28 @@ class Site:
         plain.write_text(json.dumps(text | {"name": self.lab.topology.name}))
         return plain
 
-    def prepare(self) -> None:
+    def prepare(self, *, fresh: bool = False) -> None:
         """Bring the lab to the edge, from the beginning where it must be, and look at it.
+
+        Args:
+            fresh: Whether it must be: what others had there is lost.
 
         Raises:
             NotReady: No run gets there.
         """
-        self.lab.up()
-        with runs.operator() as somebody:
-            done = somebody("run", self.file)
-            if done.status != 0:
-                self.lab.reset()
-                done = somebody("run", self.file)
-            if done.status != 0:
-                raise NotReady(f"a run on the fresh lab ended with {done.status}: {done.said}")
+        if not fresh:
+            self.lab.up()
+            done = self._run()
+        if fresh or done.status != 0:
+            self.lab.reset()
+            done = self._run()
+        if done.status != 0:
+            raise NotReady(f"a run on the fresh lab ended with {done.status}: {done.said}")
         self.edge, self.foreign = witnesses.snapshot(self.lab), others(self.lab)
+
+    def _run(self) -> runs.Ended:
+        with runs.operator() as somebody:
+            return somebody("run", self.file)
 
     def record(self, state: State) -> list[Command]:
         """Return what a run from a state sends.

@@ -13,12 +13,14 @@ from witnesses import snapshot
 
 from runbook.lab import Lab
 
+RULES_SENT = "(?=.*mv -f)(?=.*/etc/shorewall/rules)"
+KEEPALIVED_SENT = "(?=.*mv -f)(?=.*/etc/keepalived/keepalived.conf)"
 # State, step, what is cut, when, by what.
 CUTS = [
-    (RULES_ONLY, "shorewall", "/etc/shorewall/rules.*mv ", "half input", "killed runner"),
-    (RULES_ONLY, "shorewall", "/etc/shorewall/rules.*mv ", "no input", "lost connection"),
+    (RULES_ONLY, "shorewall", RULES_SENT, "half input", "killed runner"),
+    (RULES_ONLY, "shorewall", RULES_SENT, "no input", "lost connection"),
     (RULES_ONLY, "shorewall", "systemd-run.*shorewall reload", "running", "lost connection"),
-    (FILE_ONLY, "keepalived", "keepalived.conf.*mv ", "half input", "timeout"),
+    (FILE_ONLY, "keepalived", KEEPALIVED_SENT, "half input", "timeout"),
     (PACKAGE_ONLY, "keepalived", "apt-get .*install", "running", "lost host"),
     (SERVICE_ONLY, "traefik", "docker stack deploy", "after", "killed kernel"),
     (SERVICE_ONLY, "traefik", "POST /v[0-9.]+/configs/create", "after", "lost connection"),
