@@ -304,6 +304,8 @@ def _heard(kind: int, handle: Any) -> Any:
 def _is_answer(kind: int, message: Any, told: Conversation) -> bool:
     if told.dials:
         return kind in (MSG_CHANNEL_DATA, MSG_CHANNEL_EOF)
+    if kind == MSG_CHANNEL_EOF:  # comes before the status or after it
+        return True
     if kind == MSG_CHANNEL_REQUEST:
         word = message.get_text()
         message.rewind()
