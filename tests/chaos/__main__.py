@@ -66,7 +66,7 @@ def cut_all(site: Site, seed: int, count: int) -> int:
             f"{len(made)} {came['seconds']:.0f} s {came['host']} {cut.moment} {cut.fault}: "
             f"{verdict}"
         )
-        if came["violations"]:
+        if came["harm"]:
             site.prepare(fresh=True)
     bad = [cut for cut in made if cut["violations"]]
     say(f"{len(made)} cuts, {len(bad)} with violations: {page}")

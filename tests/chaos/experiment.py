@@ -56,6 +56,7 @@ class Site:
     folder: Path
     edge: judge.Seen = field(default_factory=dict)
     foreign: judge.Seen = field(default_factory=dict)
+    lay_about: set[str] = field(default_factory=set)
 
     def declared(self, state: State) -> Path:
         """Return the site's file for runs from a state."""
@@ -84,7 +85,8 @@ class Site:
             done = self._run()
         if done.status != 0:
             raise NotReady(f"a run on the fresh lab ended with {done.status}: {done.said}")
-        self.edge, self.foreign = witnesses.snapshot(self.lab), others(self.lab)
+        self.edge, self.foreign, lies_about = look(self.lab)
+        self.lay_about = set(lies_about)
 
     def _run(self) -> runs.Ended:
         with runs.operator() as somebody:
@@ -114,11 +116,11 @@ class Site:
         """
         begun = time.monotonic()
         state.make(self.lab)
-        before, lay_about = witnesses.snapshot(self.lab), set(remains(self.lab))
+        before = witnesses.snapshot(self.lab)
         site = self.declared(state)
         with runs.operator() as somebody:
             run = somebody("run", site, *only, cut=cut)
-            after, foreign_after = witnesses.snapshot(self.lab), others(self.lab)
+            after, foreign_after, _ = look(self.lab)
             struck = [line for line in somebody.told() if line["event"] == "cut"]
             clean = [somebody("run", site, *only)]
             archived = [
@@ -129,10 +131,11 @@ class Site:
                 clean.append(somebody("run", site, *only))
                 if clean[-1].status == 0:
                     break
-            left = [thing for thing in remains(self.lab) if thing not in lay_about]
+            end, foreign_end, lies_about = look(self.lab)
+            left = [thing for thing in lies_about if thing not in self.lay_about]
+            self.lay_about = {*self.lay_about, *left}
             left += [f"process {name}" for name in run.survivors] + somebody.remains()
             verified = somebody.verify()
-        end, foreign_end = witnesses.snapshot(self.lab), others(self.lab)
         evidence = judge.Evidence(
             fault=fault,
             status=run.status,
@@ -161,11 +164,19 @@ class Site:
             "clean": evidence.clean,
             "check": check.status,
             "violations": found,
+            "harm": bool(judge.harm(evidence)),
             "seconds": round(time.monotonic() - begun, 1),
             "run_seconds": [round(one.seconds, 1) for one in (run, *clean, check)],
             "said": run.said[-SHOWN:],
             "clean_said": clean[0].said[-SHOWN:] if clean[0].status else "",
         }
+
+
+def look(lab: Lab) -> tuple[judge.Seen, judge.Seen, list[str]]:
+    """Return the witnesses of the lab, what is others', and what lies about."""
+    with ThreadPoolExecutor(3) as pool:
+        ours, theirs = pool.submit(witnesses.snapshot, lab), pool.submit(others, lab)
+        return ours.result(), theirs.result(), pool.submit(remains, lab).result()
 
 
 def others(lab: Lab) -> judge.Seen:
@@ -179,13 +190,13 @@ def remains(lab: Lab) -> list[str]:
     nodes = [node for node in lab.topology.nodes if node.role is not Role.CLIENT]
     first = lab.topology.swarm[0]
 
-    def look(name: str) -> list[str]:
+    def on(name: str) -> list[str]:
         script = _REMAINS + (_SWARM_REMAINS if name == first.name else "")
         said = witnesses.must(lab, name, script + "true\n")
         return [f"{name}: {line}" for line in said.splitlines()]
 
     with ThreadPoolExecutor(len(nodes)) as pool:
-        return sorted(line for lines in pool.map(look, [n.name for n in nodes]) for line in lines)
+        return sorted(line for lines in pool.map(on, [n.name for n in nodes]) for line in lines)
 
 
 def told(cut: Cut, lab: Lab) -> dict[str, Any]:

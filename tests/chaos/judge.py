@@ -64,6 +64,12 @@ def violations(seen: Evidence) -> list[str]:
     return [*_lost(seen), *_half_written(seen), *_untrue(seen), *_not_converged(seen)]
 
 
+def harm(seen: Evidence) -> list[str]:
+    """Return what the next cut must not begin with."""
+    lost = changed(seen.foreign_edge, seen.foreign_end)
+    return lost + _not_converged(seen)
+
+
 def changed(one: Seen, other: Seen, *kinds: str) -> list[str]:
     """Return the names of the witnesses that differ, of some kinds or of all."""
     names = sorted(name for name in {**one, **other} if one.get(name) != other.get(name))

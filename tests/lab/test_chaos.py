@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from chaos.experiment import Site, others
+from chaos.experiment import Site, look
 from chaos.states import FILE_ONLY, PACKAGE_ONLY, RULES_ONLY, SERVICE_ONLY
 from conftest import Operator, SiteWriter
-from witnesses import snapshot
 
 from runbook.lab import Lab
 
@@ -31,7 +30,7 @@ CUTS = [
 @pytest.mark.leaves("edge")
 def test_cuts(edge: Lab, operator: Operator, write_site: SiteWriter, tmp_path: Path) -> None:
     """Nothing foreign lost, nothing half-written, the status true, and the next run converges."""
-    site = Site(edge, write_site({}), tmp_path, snapshot(edge), others(edge))
+    site = Site(edge, write_site({}), tmp_path, *look(edge))
     found = {}
     for state, step, pattern, moment, fault in CUTS:
         cut = {"pattern": pattern, "moment": moment, "fault": fault, "fraction": 0.4}

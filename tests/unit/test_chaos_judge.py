@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from chaos.judge import Evidence, violations
+from chaos.judge import Evidence, harm, violations
 
 RULES = "gateway content /etc/shorewall/rules"
 EDGE = {RULES: "theirs and ours", "gateway firewall": "both", "docker01 configs": ""}
@@ -90,3 +90,10 @@ def test_nothing_is_found_where_all_is_well(seen: Evidence) -> None:
 )
 def test_what_is_wrong_is_found(found: str, seen: Evidence) -> None:
     assert violations(seen) == [found]
+
+
+def test_only_what_stays_is_harm() -> None:
+    assert harm(replace(WELL, remains=["gateway: /tmp/tmp.x"], status=3)) == []
+    assert harm(replace(WELL, end=DRIFTED))
+    assert harm(replace(WELL, foreign_end={}))
+    assert harm(replace(WELL, check=4))
