@@ -17,16 +17,19 @@ _NO_RULES = f"sed -i '{BLOCK}d' {RULES}\n{getattr(witnesses, 'RELOAD', 'shorewal
 _OTHER_PRIORITY = f"sed -i -E '{BLOCK}s/priority [0-9]+/priority 7/' {KEEPALIVED}\n"
 _NO_BLOCK = f"sed -i '{BLOCK}d' {KEEPALIVED}\n"
 _NOT_AT_BOOT = "systemctl disable -q keepalived 2>&1\n"
+# On the first manager, where nobody else keeps an instance.
 _NO_PACKAGE = "apt-get purge -y -q keepalived >/dev/null 2>&1\n"
 _EDITED = "for f in /home/*/traefik/traefik.yml; do echo '# edited' >> $f; done\n"
 _NO_RECIPE = "rm -f /home/*/traefik/traefik.yml\n"
 _OTHER_SERVICE = (
     "docker service update --detach -q --label-add edited=yes traefik_traefik >/dev/null\n"
 )
-# The engine frees a network some time after the last task on it has gone.
+# The engine frees a network some time after the last task on it has gone; one that others' services
+# may be on is left alone.
 _NO_STACK = """docker stack rm traefik >/dev/null 2>&1
 timeout 60 sh -c 'while docker network inspect frontend >/dev/null 2>&1 &&
-  ! docker network rm frontend >/dev/null 2>&1; do sleep 0.5; done'
+  ! docker service ls -q | grep -q . && ! docker network rm frontend >/dev/null 2>&1
+do sleep 0.5; done'
 """
 
 
@@ -60,12 +63,12 @@ STATES = (
     State(
         "drifted", _NO_RULES, (_OTHER_PRIORITY + _EDITED + _OTHER_SERVICE, _NO_BLOCK, _NOT_AT_BOOT)
     ),
-    State("removed", _NO_RULES, (_NO_BLOCK + _NO_RECIPE + _NO_STACK, _NO_BLOCK, _NO_PACKAGE)),
+    State("removed", _NO_RULES, (_NO_PACKAGE + _NO_RECIPE + _NO_STACK, _NO_BLOCK, _NO_BLOCK)),
     State("shown", "", (_EDITED,), demonstration=True),
 )
 
 # For runs of one step.
 RULES_ONLY = State("rules", _NO_RULES, ())
 FILE_ONLY = State("file", "", (_OTHER_PRIORITY,))
-PACKAGE_ONLY = State("package", "", ("", "", _NO_PACKAGE))
+PACKAGE_ONLY = State("package", "", (_NO_PACKAGE,))
 SERVICE_ONLY = State("service", "", (_OTHER_SERVICE + _EDITED,))
