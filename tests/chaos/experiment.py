@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,35 +99,34 @@ class Site:
         """
         state.make(self.lab)
         with runs.operator() as somebody:
-            done = somebody("run", self.declared(state), cut="")
+            done = somebody("run", self.declared(state), *state.options, cut="")
             if done.status != 0:
                 raise NotReady(f"a run from {state.name!r} ended with {done.status}: {done.said}")
             return recorded(state.name, somebody.told())
 
-    def make(self, state: State, cut: str, fault: str, only: Sequence[str] = ()) -> dict[str, Any]:
+    def make(self, state: State, cut: str, fault: str) -> dict[str, Any]:
         """Make one cut and return what came of it.
 
         Args:
             state: Where the run begins.
             cut: What the injection is told.
             fault: What it does to the run.
-            only: Options that keep every run to a step; empty: they are whole.
         """
         begun = time.monotonic()
         state.make(self.lab)
         before = witnesses.snapshot(self.lab)
         site = self.declared(state)
         with runs.operator() as somebody:
-            run = somebody("run", site, *only, cut=cut)
+            run = somebody("run", site, *state.options, cut=cut)
             after, foreign_after, _ = look(self.lab)
             struck = [line for line in somebody.told() if line["event"] == "cut"]
-            clean = [somebody("run", site, *only)]
+            clean = [somebody("run", site, *state.options)]
             archived = [
                 r for r in somebody.archived() if r["run_id"] != clean[0].results.get("run_id")
             ]
-            check = somebody("run", site, "--plan", *only)
+            check = somebody("run", site, "--plan", *state.options)
             while check.status != 0 and len(clean) < CLEAN_RUNS:
-                clean.append(somebody("run", site, *only))
+                clean.append(somebody("run", site, *state.options))
                 if clean[-1].status == 0:
                     break
             end, foreign_end, lies_about = look(self.lab)

@@ -42,12 +42,19 @@ class State:
         gateway: Shell commands that bring the gateway there from the edge.
         managers: Those for each manager, in their order.
         demonstration: Whether the runs from here also prove the demonstration.
+        only: The step that runs from here are kept to, as whole ones take longer; empty: none.
     """
 
     name: str
     gateway: str
     managers: tuple[str, ...]
     demonstration: bool = False
+    only: str = ""
+
+    @property
+    def options(self) -> list[str]:
+        """The options of every run from here."""
+        return ["--only", self.only] if self.only else []
 
     def make(self, lab: Lab) -> None:
         """Bring the lab from the edge to this state."""
@@ -58,17 +65,20 @@ class State:
                 done.result()
 
 
-# The one reached fastest first: what is sent from several is cut in the first.
+RULES_DRIFTED = State("rules", _NO_RULES, (), only="shorewall")
+FILE_DRIFTED = State("file", "", (_OTHER_PRIORITY,), only="keepalived")
+PACKAGE_REMOVED = State("package", "", (_NO_PACKAGE,), only="keepalived")
+SERVICE_DRIFTED = State("service", "", (_EDITED + _OTHER_SERVICE,), only="traefik")
+
+# The one with the fastest runs first: what only observes is cut in the first that sends it.
 STATES = (
+    RULES_DRIFTED,
+    FILE_DRIFTED,
+    PACKAGE_REMOVED,
+    SERVICE_DRIFTED,
     State(
         "drifted", _NO_RULES, (_OTHER_PRIORITY + _EDITED + _OTHER_SERVICE, _NO_BLOCK, _NOT_AT_BOOT)
     ),
     State("removed", _NO_RULES, (_NO_PACKAGE + _NO_RECIPE + _NO_STACK, _NO_BLOCK, _NO_BLOCK)),
     State("shown", "", (_EDITED,), demonstration=True),
 )
-
-# For runs of one step.
-RULES_ONLY = State("rules", _NO_RULES, ())
-FILE_ONLY = State("file", "", (_OTHER_PRIORITY,))
-PACKAGE_ONLY = State("package", "", (_NO_PACKAGE,))
-SERVICE_ONLY = State("service", "", (_OTHER_SERVICE + _EDITED,))

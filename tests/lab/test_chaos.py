@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 from chaos.experiment import Site, look
-from chaos.states import FILE_ONLY, PACKAGE_ONLY, RULES_ONLY, SERVICE_ONLY
+from chaos.states import FILE_DRIFTED, PACKAGE_REMOVED, RULES_DRIFTED, SERVICE_DRIFTED
 from conftest import Operator, SiteWriter
 
 from runbook.lab import Lab
 
 RULES_SENT = "(?=.*mv -f)(?=.*/etc/shorewall/rules)"
 KEEPALIVED_SENT = "(?=.*mv -f)(?=.*/etc/keepalived/keepalived.conf)"
-# State, step, what is cut, when, by what.
+# State, what is cut, when, by what.
 CUTS = [
-    (RULES_ONLY, "shorewall", RULES_SENT, "half input", "killed runner"),
-    (RULES_ONLY, "shorewall", RULES_SENT, "no input", "lost connection"),
-    (RULES_ONLY, "shorewall", "systemd-run.*shorewall reload", "running", "lost connection"),
-    (FILE_ONLY, "keepalived", KEEPALIVED_SENT, "half input", "timeout"),
-    (PACKAGE_ONLY, "keepalived", "apt-get .*install", "running", "lost host"),
-    (SERVICE_ONLY, "traefik", "docker stack deploy", "after", "killed kernel"),
-    (SERVICE_ONLY, "traefik", "POST /v[0-9.]+/configs/create", "after", "lost connection"),
-    (SERVICE_ONLY, "traefik", "GET /v[0-9.]+/services", "running", "interrupt"),
+    (RULES_DRIFTED, RULES_SENT, "half input", "killed runner"),
+    (RULES_DRIFTED, RULES_SENT, "no input", "lost connection"),
+    (RULES_DRIFTED, "systemd-run.*shorewall reload", "running", "lost connection"),
+    (FILE_DRIFTED, KEEPALIVED_SENT, "half input", "timeout"),
+    (PACKAGE_REMOVED, "apt-get .*install", "running", "lost host"),
+    (SERVICE_DRIFTED, "docker stack deploy", "after", "killed kernel"),
+    (SERVICE_DRIFTED, "POST /v[0-9.]+/configs/create", "after", "lost connection"),
+    (SERVICE_DRIFTED, "GET /v[0-9.]+/services", "running", "interrupt"),
 ]
 
 
@@ -32,10 +32,10 @@ def test_cuts(edge: Lab, operator: Operator, write_site: SiteWriter, tmp_path: P
     """Nothing foreign lost, nothing half-written, the status true, and the next run converges."""
     site = Site(edge, write_site({}), tmp_path, *look(edge))
     found = {}
-    for state, step, pattern, moment, fault in CUTS:
+    for state, pattern, moment, fault in CUTS:
         cut = {"pattern": pattern, "moment": moment, "fault": fault, "fraction": 0.4}
-        came = site.make(state, json.dumps(cut), fault, ["--only", step])
+        came = site.make(state, json.dumps(cut), fault)
         found[pattern, moment, fault] = came["violations"] if came["met"] else ["not met"]
-    assert found == {cut[2:]: [] for cut in CUTS}
+    assert found == {cut[1:]: [] for cut in CUTS}
     check = operator("check", site=site.file)
     assert check.status == 0, check.text
