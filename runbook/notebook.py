@@ -28,7 +28,7 @@ from runbook.display import (
     settings_table,
     table,
 )
-from runbook.errors import BadInput, CheckFailed, Refused, RunbookError
+from runbook.errors import BadInput, RunbookError
 from runbook.events import emit, tell_secret
 from runbook.live import Live
 from runbook.lock import SwarmLock, site_lock
@@ -243,8 +243,6 @@ class Step:
         if isinstance(self._facts, PreflightFacts):
             # Its observation is its verification: it read everything a moment ago.
             return [self._facts.verdict]
-        if self._info.deploys:
-            return self._deploying()
         checks = list(module.verify(self._live))
         if CONVERGED not in self._info.required_checks(self._live.site):
             return checks
@@ -254,17 +252,6 @@ class Step:
         again = self._planned(facts) if self._applied else self._shown_plan()
         left = "; ".join(f"{change.host}: {change.summary}" for change in again.changes)
         return [*checks, Check(CONVERGED, "every host", "0 changes", left or "0 changes")]
-
-    def _deploying(self) -> list[Check]:
-        """Make checks that deploy something, alone at the site."""
-        with site_lock(self._live, self._info.name) as lock:
-            lock.proceed()
-            try:
-                return list(self._info.module.verify(self._live))
-            except Refused as error:
-                raise CheckFailed(
-                    error.message, host=error.host, step=error.step, todo=error.todo
-                ) from error
 
     def _verdict(self, checks: int, failed: int) -> None:
         emit(

@@ -67,7 +67,6 @@ class StepInfo:
         needs: Returns the steps that must have succeeded before it.
         proves_when_planning: Whether its checks are due when planning, too.
         manages: Whether it has a state that runs compare.
-        deploys: Whether its checks deploy something for a while.
     """
 
     name: str
@@ -75,7 +74,6 @@ class StepInfo:
     needs: Callable[[Site], frozenset[str]]
     proves_when_planning: bool = False
     manages: bool = False
-    deploys: bool = False
 
     @property
     def module(self) -> StepModule:
@@ -102,12 +100,7 @@ STEPS: tuple[StepInfo, ...] = (
     StepInfo("traefik", "20_traefik.ipynb", _after("network"), manages=True),
     StepInfo("keepalived", "30_keepalived.ipynb", _before_keepalived, manages=True),
     StepInfo("shorewall", "40_shorewall.ipynb", _after("preflight"), manages=True),
-    StepInfo(
-        "acceptance",
-        "50_acceptance.ipynb",
-        _after("traefik", "keepalived", "shorewall"),
-        deploys=True,
-    ),
+    StepInfo("acceptance", "50_acceptance.ipynb", _after("traefik", "keepalived", "shorewall")),
 )
 
 
