@@ -45,6 +45,8 @@ EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
 # Stands for a value that cannot be taken as written: no setting accepts it, no rule looks at it.
 UNREAD = float("nan")
 
+DEPTH = 50
+
 Scalar = str | int | float | bool | None
 Step = str | int
 
@@ -116,6 +118,10 @@ def read(path: Path) -> tuple[Node, tuple[Problem, ...]]:
     """
     file = str(path)
     try:
+        if path.exists() and not (
+            path.is_file() or path.is_dir()
+        ):  # to read a FIFO would wait for ever
+            raise _unusable(file, "is not a file")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise _unusable(file, "there is no such file") from error
@@ -124,9 +130,22 @@ def read(path: Path) -> tuple[Node, tuple[Problem, ...]]:
     except OSError as error:
         raise _unusable(file, f"cannot be read: {error.strerror}") from error
     try:
-        return _tree(file, list(YAML(typ="safe", pure=True).parse(text)))
+        return _tree(file, list(_bounded(file, YAML(typ="safe", pure=True).parse(text))))
     except YAMLError as error:
         raise _not_yaml(file, text, error) from error
+
+
+def _bounded(file: str, events: Iterator[Any]) -> Iterator[Any]:
+    """Yield the parser's events, up to a depth that no site has and Python's stack still takes."""
+    depth = 0
+    for event in events:
+        depth += isinstance(event, MappingStartEvent | SequenceStartEvent)
+        depth -= isinstance(event, MappingEndEvent | SequenceEndEvent)
+        if depth > DEPTH:
+            mark = event.start_mark
+            message = f"is nested more than {DEPTH} levels deep"
+            raise _unusable(file, message, mark.line + 1, mark.column + 1)
+        yield event
 
 
 def _unusable(file: str, message: str, line: int = 0, column: int = 1) -> SiteInvalid:

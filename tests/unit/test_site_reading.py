@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,21 @@ class TestUnusableFiles:
         assert root.plain() == {"name": "x"}
         assert name is not None
         assert name.at.column == 7
+
+
+@pytest.mark.parametrize("text", ["a: " + "[" * 5000, "a: " + "{a: " * 5000, "- " * 5000])
+def test_depth_is_bounded(tmp_path: Path, text: str) -> None:
+    """A file that is nested without end is refused with its line, not with a traceback."""
+    path = tmp_path / "site.yml"
+    path.write_text(text)
+
+    with pytest.raises(SiteInvalid, match=r"1.*nested more than 50 levels deep"):
+        read(path)
+
+
+def test_fifo(tmp_path: Path) -> None:
+    """What is no file is not waited for."""
+    os.mkfifo(tmp_path / "site.yml")
+
+    with pytest.raises(SiteInvalid, match="is not a file"):
+        read(tmp_path / "site.yml")
