@@ -56,6 +56,11 @@ def lab_of(path: Path) -> str:
     return "lab" if path.parent.name == "browser" else OWN_LABS.get(path.stem, "varied")
 
 
+def site_of(path: Path) -> str:
+    """Return the site of the tests of a file, unless they name another one."""
+    return SITES.get(lab_of(path), SITES["lab"])
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -224,13 +229,13 @@ def state(request: pytest.FixtureRequest, labs: Labs) -> State:
 @pytest.fixture
 def operator(request: pytest.FixtureRequest, tmp_path: Path) -> Operator:
     """The operator."""
-    return Operator(tmp_path / "records", SITES[lab_of(request.path)])
+    return Operator(tmp_path / "records", site_of(request.path))
 
 
 @pytest.fixture
 def write_site(request: pytest.FixtureRequest, tmp_path: Path) -> SiteWriter:
     """Write a site file that extends the lab's."""
-    return SiteWriter(tmp_path, SITES[lab_of(request.path)])
+    return SiteWriter(tmp_path, site_of(request.path))
 
 
 @pytest.fixture
