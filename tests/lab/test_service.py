@@ -243,7 +243,7 @@ DRIFTS = {
     "--no-healthcheck": "Healthcheck.Test",
     "--limit-memory 512M": "Resources.Limits.MemoryBytes",
     "--limit-pids 500": "Resources.Limits.Pids",
-    "--reserve-memory 1M": "Resources.Reservations.MemoryBytes",
+    "--reserve-memory 8M": "Resources.Reservations.MemoryBytes",
     "--restart-condition on-failure": "RestartPolicy.Condition",
     "--restart-max-attempts 3": "RestartPolicy.MaxAttempts",
     "--log-driver json-file --log-opt max-size=1m": "LogDriver.Name",
