@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 # A startup file that reads a line or two of standard input gets empty ones.
 SPARE_LINES = "\n" * 8
 # A startup file may start another shell, which then reads this: it ends at the first line, which
-# also csh understands. Commands begin at home, wherever a startup file went, and speak English,
-# so that what they print can be read; LANGUAGE goes before LC_ALL: gettext(3).
+# also csh understands. Commands begin at the operator's home, wherever a startup file went and
+# whoever runs them, and speak English, so that what they print can be read; LANGUAGE goes before
+# LC_ALL: gettext(3).
 PRELUDE = """{spare}test "$1" = {fence} || exit {other}
-cd; export LC_ALL=C.UTF-8; unset LANGUAGE
+eval cd "~${{SUDO_USER:-}}"; export LC_ALL=C.UTF-8; unset LANGUAGE
 printf '\\n{fence}\\n' >&2; printf '\\n{fence}\\n'; {then}
 """
 OTHER_SHELL = 97  # exit status: not the shell that was asked for
