@@ -141,6 +141,7 @@ class Connection:
         fence, sudo_needed = _fence(), sudo and self.user != "root"
         channel = self.session()
         channel.settimeout(SESSION_TIMEOUT_S)
+        begun, stdout, stderr, trouble = False, b"", b"", ""
         try:
             channel.exec_command(command_line(fence, sudo=sudo_needed))
             channel.sendall(becoming(argv, fence))
@@ -148,14 +149,14 @@ class Connection:
             begun, stdout = until_fence(channel.recv, fence)
             stderr = until_fence(channel.recv_stderr, fence)[1] if begun else b""
         except (paramiko.SSHException, EOFError, OSError) as error:
-            begun, stdout, stderr = False, b"", f"{error}".encode()
+            trouble = str(error)  # such as a closed socket: what the host said of it comes first
         if begun:
             return channel
         ended = channel.status_event.wait(SESSION_TIMEOUT_S) and channel.ended
         stderr += all_errors(channel) if ended else b""
         channel.close()
         if not ended:
-            raise no_session(self.host, EOFError(_text(stderr).strip()))
+            raise no_session(self.host, EOFError(_text(stderr).strip() or trouble))
         raise self._not_begun(_text(stderr), _text(stdout), channel.exit_status, sudo=sudo_needed)
 
     def session(self, timeout_s: float = SESSION_TIMEOUT_S) -> Channel:

@@ -155,7 +155,7 @@ class TestValues:
             ),
             (
                 "accepted_risks: [{risk: fire, reason: it is warm here}]",
-                "or 'public-dashboard', not",
+                "or 'plain-http-password', not",
             ),
         ],
     )

@@ -507,7 +507,8 @@ class TestUsers:
             f"extends: {TOP}/parameters/lab.yml\n"
             "traefik: {dashboard: {insecure: false, port: , host: traefik.test,\n"
             "  users_secret: edge_users, users: file:users}}\n"
-            "shorewall: {forward: [{port: 80}]}\naccepted_risks: []\n"
+            "shorewall: {forward: [{port: 80}]}\n"
+            "accepted_risks: [{risk: plain-http-password, reason: nobody but the test listens}]\n"
         )
         return live(load(site), converged(), swarm())
 
