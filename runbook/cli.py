@@ -20,6 +20,7 @@ import typer
 
 from runbook.errors import BadInput, RunbookError
 from runbook.records.entering_cli import approve
+from runbook.terminal import plain
 
 if TYPE_CHECKING:
     from runbook.site import SiteFile
@@ -185,4 +186,4 @@ def main() -> None:
 def _masked(text: str) -> str:
     from runbook.records.redact import MASKER
 
-    return MASKER.mask(text)
+    return plain(MASKER.mask(text))

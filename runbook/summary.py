@@ -16,6 +16,7 @@ from rich.text import Text
 
 from runbook.execute.status import ENDED_WELL, NOT_RUN
 from runbook.records.statement import WITHHELD
+from runbook.terminal import plain
 
 if TYPE_CHECKING:
     from runbook.execute import RunResult
@@ -69,14 +70,14 @@ class Progress:
             if entry["kind"] == "step ended":
                 del self._steps[entry["step"]]
         if text:
-            self._console.print(Text(_plain(text)), soft_wrap=True)
+            self._console.print(Text(plain(text)), soft_wrap=True)
 
     def _view(self) -> Table:
         view = Table.grid(padding=(0, 1))
         for name, step in list(self._steps.items()):
             view.add_row(step.spinner, Text(name, style="bold"), Text(f"{step.seconds:.0f} s"))
             for text in list(step.hosts.values()):
-                view.add_row("", "", Text(_plain(text), style="dim"))
+                view.add_row("", "", Text(plain(text), style="dim"))
         return view
 
 
@@ -149,7 +150,7 @@ def show(result: RunResult, console: Console) -> None:
         console.print(plan_view(results), soft_wrap=True)
     console.print(steps_table(results))
     if results["reason"]:
-        console.print(Text(_plain(results["reason"]), style="red"), soft_wrap=True)
+        console.print(Text(plain(results["reason"]), style="red"), soft_wrap=True)
     console.print(Text(f"Record: {result.record}"), soft_wrap=True)
     _show_seal(result, console)
 
@@ -167,7 +168,7 @@ def _show_seal(result: RunResult, console: Console) -> None:
         keepers = ", ".join(result.testimony.keepers) or "nobody"
         console.print(Text(f"Witnessed by {keepers}"), soft_wrap=True)
         for error in result.testimony.errors:
-            console.print(Text(_plain(f"Not witnessed: {error}"), style="red"), soft_wrap=True)
+            console.print(Text(plain(f"Not witnessed: {error}"), style="red"), soft_wrap=True)
 
 
 def as_json(results: Results) -> str:
@@ -181,14 +182,14 @@ def plan_view(results: Results) -> Group:
     for step in results["steps"]:
         for change in step["changes"]:
             head = f"{step['step']}  {change['host']}  {change['summary']}"
-            parts.append(Text(_plain(head), style="bold"))
+            parts.append(Text(plain(head), style="bold"))
             parts += _diff(change["diff"])
     total = sum(len(step["changes"]) for step in results["steps"])
     return Group(*parts, Text(f"{_count(total, 'change')} planned"))
 
 
 def _diff(text: str) -> Iterator[Text]:
-    for each in _plain(text).splitlines():
+    for each in plain(text).splitlines():
         yield Text(f"  {each}", style=_DIFF_STYLES.get(each[:1], ""))
 
 
@@ -215,8 +216,3 @@ def _seconds(entry: Entry) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _plain(text: object) -> str:
-    # A host's text must not steer the operator's terminal.
-    return str(text).replace("\x1b", "␛")

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from runbook.errors import Refused, Unreachable
 from runbook.site import SiteFile
+from runbook.terminal import plain
 from runbook.trust import Offered, offered_keys, pin
 
 
@@ -49,7 +50,6 @@ def _show(keys: list[Offered]) -> None:
     for heading in ("host", "known as", "type", "fingerprint", "goes to"):
         table.add_column(heading, overflow="fold")
     for key in keys:
-        table.add_row(
-            key.host, key.name_in_known_hosts, key.key_type, key.fingerprint, str(key.file)
-        )
+        cells = (key.host, key.name_in_known_hosts, key.key_type, key.fingerprint, key.file)
+        table.add_row(*map(plain, cells))
     Console(markup=False, stderr=True).print(table)

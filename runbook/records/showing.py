@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from runbook.terminal import plain
+
 if TYPE_CHECKING:
     from runbook.records.findings import Verification
     from runbook.records.index import Run
@@ -33,14 +35,14 @@ def runs(found: Sequence[Run], machine: bool) -> None:
 
 
 def _unsigned(run: Run) -> Text:
-    return Text(f"nobody ({run.operator})", style="red")
+    return Text(plain(f"nobody ({run.operator})"), style="red")
 
 
 def findings(verification: Verification) -> None:
     """Print what was found, the heads to be kept elsewhere, and the verdict in one line."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for finding in verification.findings:
-        console.print(str(finding), style=COLOURS[finding.level])
+        console.print(plain(finding), style=COLOURS[finding.level])
     for head in verification.heads:
         console.print(f"head {head.principal} {head.seq} {head.head}")
     counted = f"{verification.runs} runs, {verification.lines} lines"
@@ -54,7 +56,9 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[Any]], title: str) ->
         # The default cuts long values short; a run's id is to be copied whole.
         shown.add_column(heading, overflow="fold", no_wrap=heading == "Run")
     for row in rows:
-        shown.add_row(*(cell if isinstance(cell, Text) else Text(text(cell)) for cell in row))
+        shown.add_row(
+            *(cell if isinstance(cell, Text) else Text(plain(text(cell))) for cell in row)
+        )
     Console(highlight=False).print(shown)
 
 
@@ -75,4 +79,4 @@ def text(value: Any) -> str:
 
 def as_json(value: Any) -> None:
     """Print plain values as JSON."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    typer.echo(json.dumps(value, indent=1))

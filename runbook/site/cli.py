@@ -15,6 +15,7 @@ from runbook.site.loading import SiteFile, load
 from runbook.site.problems import SiteInvalid
 from runbook.site.risks import unaccepted_risks
 from runbook.site.schema import schema_text
+from runbook.terminal import plain
 
 app = typer.Typer(help="Look at a site file without contacting anything.", no_args_is_help=True)
 
@@ -26,7 +27,7 @@ def check(file: File) -> None:
     """Say everything that is wrong with a site file; exit with 2 if anything is."""
     site_file = _loaded(file)
     for problem in site_file.warnings:
-        typer.echo(f"warning: {problem}")
+        typer.echo(plain(f"warning: {problem}"))
     for risk in unaccepted_risks(site_file.site):
         typer.echo(f"not accepted: {risk.name}: {risk.what}; a run refuses this: {risk.todo}")
     typer.echo(f"{file} is a valid site")
@@ -47,7 +48,7 @@ def show(
         table.add_column(heading, overflow="fold")  # the default cuts long values short
     for setting in settings:
         value = "" if setting.value is None else json.dumps(setting.value, ensure_ascii=False)
-        table.add_row(setting.name, value.strip('"'), setting.origin)
+        table.add_row(*map(plain, (setting.name, value.strip('"'), setting.origin)))
     Console(markup=False).print(table)
 
 
@@ -62,5 +63,5 @@ def _loaded(file: Path) -> SiteFile:
     try:
         return load(file)
     except SiteInvalid as error:
-        typer.echo(str(error), err=True)
+        typer.echo(plain(error), err=True)
         raise typer.Exit(error.exit_code) from error

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+import psutil
 import pytest
-from conftest import Operator, finished
-from witnesses import holders, must, snapshot
+from conftest import Operator, finished, until
+from witnesses import holders, must, snapshot, touched
 
 from runbook.lab import Lab
 from runbook.lock import STALE_S
@@ -40,3 +41,23 @@ def test_lock_of_a_dead_run(edge: Lab, operator: Operator) -> None:
     assert done.status == 0, done.text
     assert STALE_S <= took_s < 3 * STALE_S
     assert snapshot(edge)["docker01 configs"] == ""
+
+
+@pytest.mark.leaves("unknown")
+def test_run_that_stood_still(bare: Lab, operator: Operator) -> None:
+    """A run that sleeps while another one takes the site over changes nothing when it wakes up."""
+    first = operator.start("run", "--only", "keepalived")
+    until(operator, first, lambda entry: entry.get("event", {}).get("event") == "outcome")
+    family = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
+    for process in family:
+        process.suspend()
+    second = Operator(operator.records.with_name("of the other"), operator.site)
+    done = second("run", "--only", "keepalived")
+    assert done.status == 0, done.text
+    before = snapshot(bare)
+    for process in reversed(family):
+        process.resume()
+    woken = finished(first)
+    assert woken.status == 1, woken.text  # something was changed before it slept
+    assert "this run stood still and another one took the site over" in woken.text
+    assert touched(before, snapshot(bare)) == set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import SITE, TOP, WAIT_S, Break, Done, Operator, SiteWriter
+from conftest import SITES, TOP, WAIT_S, Break, Done, Operator, SiteWriter
 from witnesses import holders, must
 
 from runbook.lab import Lab
@@ -87,7 +87,7 @@ def test_declared_name(
     config = write_site.folder / "ssh_config"
     text = edge.state.ssh_config.read_text()
     config.write_text(text.replace(f"Host {node}\n", f"Host {node} {name}\n"))
-    site = load(TOP / SITE).site.model_dump(mode="json", exclude_unset=True)
+    site = load(TOP / SITES["varied"]).site.model_dump(mode="json", exclude_unset=True)
     site["ssh"] = {"config": str(config)}
     del site["records"]
     if node == "gateway":

@@ -19,6 +19,7 @@ from runbook.records import prune
 from runbook.records.archive import Archive
 from runbook.records.cli import app
 from runbook.records.ledger import heads
+from runbook.records.statement import Context
 
 FIRST, SECOND, LAST = RUNS
 NEXT = "20261123T130004Z-lab-00000d"
@@ -55,6 +56,16 @@ class TestFinding:
         assert table.index(LAST) < table.index(FIRST)
         assert "3 runs" in table
         assert [run["run_id"] for run in found] == [SECOND]
+
+    def test_ticket_that_steers_a_terminal(self, records: Path) -> None:
+        """What a ticket says is shown, and does nothing."""
+        context = Context(ticket="\x1b[2J\x9b1mCHG-1\u202e")
+        run(Archive(records, signer(ALICE)), NEXT, context=context)
+
+        for words in (["list"], ["show", NEXT], ["diff", FIRST, NEXT], ["report"]):
+            printed = records_command(records, *words)
+            assert "␛[2J<U+009B>1mCHG-1<U+202E>" in "".join(printed.split())
+            assert not set("\x1b\x9b\u202e") & set(printed)
 
     def test_unsigned_is_said(self, records: Path) -> None:
         """A run that nobody signed says so."""

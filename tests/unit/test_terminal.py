@@ -1,0 +1,40 @@
+"""Text of others on its way to the terminal."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+
+import pytest
+
+from runbook.terminal import plain
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J\x1b]0;owned\x07", "␛[2J␛]0;owned␇"),
+        ("\x9b31m", "<U+009B>31m"),
+        ("over\rwritten\x08", "over␍written␈"),
+        ("\x7f", "<U+007F>"),
+        ("CHG-1\u202e1-GHC", "CHG-1<U+202E>1-GHC"),
+        ("\u2066x\u200b", "<U+2066>x<U+200B>"),
+        ("\udcff", "<U+DCFF>"),
+    ],
+)
+def test_what_steers_is_shown(text: str, shown: str) -> None:
+    """Escape sequences, overwriting and turned letters appear as what they are."""
+    assert plain(text) == shown
+
+
+def test_nothing_of_unicode_steers() -> None:
+    """Of all letters only line feed and tab are passed on among those that a terminal obeys."""
+    passed = {plain(chr(code)) for code in range(sys.maxunicode + 1)}
+    kept = {c for text in passed for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs")}
+    assert kept == {"\n", "\t"}
+
+
+@pytest.mark.parametrize("text", ["", "año 2026: 3 → 4, ✓\n\tmañana", "日本語 🙂"])
+def test_the_rest_stays(text: str) -> None:
+    """What people write in any language is not touched."""
+    assert plain(text) == text
