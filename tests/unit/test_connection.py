@@ -196,8 +196,6 @@ class TestLoginShell:
     ) -> Iterator[Connection]:
         """A connection to a host with such a shell."""
         command = SHELLS[request.param]
-        if not shutil.which(command.split()[0]) and command.startswith(request.param):
-            pytest.skip(f"there is no {request.param} here")
         quoted = command.format('"$SSH_ORIGINAL_COMMAND"')
         server = start_sshd(f"ForceCommand {quoted}")
         client.known_hosts.write_text(server.known_as())
