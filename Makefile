@@ -49,8 +49,8 @@ lock: .venv/.made-from  ## resolve the lock file anew, with hashes and without a
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade pyproject.toml \
 	  --output-file requirements.lock
 
-down:  ## remove both labs and stop the engine that they started
-	@[ ! -x $(VENV)/runbook ] || { $(VENV)/runbook lab down --name varied; $(VENV)/runbook lab down --engine; }
+down:  ## remove the labs and stop the engine that they started
+	@[ ! -x $(VENV)/runbook ] || { for lab in second varied; do $(VENV)/runbook lab down --name $$lab; done; $(VENV)/runbook lab down --engine; }
 
 clean: down  ## also remove the environment and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

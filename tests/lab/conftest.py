@@ -4,8 +4,9 @@ A test takes ``bare`` (as after ``lab reset``) or ``edge`` (as after a run). Whi
 leaves behind is known by its marker, so that the next test need not make it again; after a failure
 nothing is known.
 
-The lab is the varied one, but for the files of ``OWN_LABS``. The tests of one lab run one after the
-other; those of another run beside them where pytest has several processes.
+The lab is a varied one, but for the article's own values and labs of a test's own. There are two of
+them, which differ in their addresses only: the tests of one lab run one after the other, those of
+another beside them where pytest has several processes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,18 @@ from witnesses import must
 from runbook.lab import VARIED_LAB, Lab, LabError, Topology
 
 TOP = Path(__file__).parents[2]
-# Those that do not run on the varied lab: the article's own values, and labs of a test's own.
-OWN_LABS = {"test_run": "lab", "test_lab": "small", "test_other_site": "other"}
-SITES = {"lab": "parameters/lab.yml", "varied": "parameters/varied.yml"}
+SECOND_LAB = replace(VARIED_LAB, name="second", lan="10.79.0.0/24", net="203.0.113.96/28")
+LABS = {"lab": Topology(), "varied": VARIED_LAB, "second": SECOND_LAB}
+# Those that do not run on the first varied lab.
+OTHER_LABS = {"test_run": "lab", "test_lab": "small", "test_other_site": "other"}
+OTHER_LABS |= dict.fromkeys(
+    ("test_chaos", "test_gateway", "test_hosts", "test_keepalived", "test_lockout"), "second"
+)
+SITES = {
+    "lab": "parameters/lab.yml",
+    "varied": "parameters/varied.yml",
+    "second": ".lab/second.yml",
+}
 PROGRAMS = Path(sys.executable).parent
 RUN_TIMEOUT_S = 240
 WAIT_S = 120
@@ -53,7 +63,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def lab_of(path: Path) -> str:
     """Return the name of the lab that the tests of a file run on."""
-    return "lab" if path.parent.name == "browser" else OWN_LABS.get(path.stem, "varied")
+    return "lab" if path.parent.name == "browser" else OTHER_LABS.get(path.stem, "varied")
 
 
 def site_of(path: Path) -> str:
@@ -203,9 +213,26 @@ class Labs:
     def __call__(self, name: str) -> Lab:
         """Return a lab that is up and well."""
         if name not in self.well:
-            self.well[name] = Lab.declare(VARIED_LAB if name == "varied" else Topology(name), TOP)
+            self.well[name] = Lab.declare(LABS.get(name, Topology(name)), TOP)
             heal(self.well[name])
+            if name == "second":
+                write_second_site()
         return self.well[name]
+
+
+def write_second_site() -> None:
+    """Write the site of the second varied lab: the first one's, at other addresses."""
+    text = (TOP / SITES["varied"]).read_text()
+    for first, second in (
+        ("extends: ", "extends: ../parameters/"),
+        ("name: varied", "name: second"),
+        ("../.lab/varied/", "second/"),
+        ("10.77.0.", "10.79.0."),
+        (VARIED_LAB.client.address, SECOND_LAB.client.address),
+    ):
+        assert first in text
+        text = text.replace(first, second)
+    (TOP / SITES["second"]).write_text(text)
 
 
 @pytest.fixture(scope="session")
