@@ -21,7 +21,7 @@ CUTS = [
     (RULES_DRIFTED, "systemd-run.*shorewall reload", "running", "lost connection"),
     (FILE_DRIFTED, KEEPALIVED_SENT, "half input", "timeout"),
     (PACKAGE_REMOVED, "apt-get .*install", "running", "lost host"),
-    (SERVICE_DRIFTED, "docker stack deploy", "after", "killed kernel"),
+    (SERVICE_DRIFTED, "stack deploy -c", "after", "killed kernel"),
     (SERVICE_DRIFTED, "POST /v[0-9.]+/configs/create", "after", "lost connection"),
     (SERVICE_DRIFTED, "GET /v[0-9.]+/services", "running", "interrupt"),
 ]

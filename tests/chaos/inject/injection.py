@@ -86,7 +86,7 @@ class Conversation:
 
     def __init__(self, command: str) -> None:
         self.command: str | None = command  # until it is sent
-        self.dials = "dial-stdio" in command
+        self.dials = False
         self.sent: Sent | None = None
         self.awaits_body = False
         self.muted = False
@@ -142,6 +142,11 @@ def send(self: paramiko.Channel, data: bytes) -> int:
     if told is None:
         return _send(self, data)
     data = bytes(data)
+    if told.command is not None and b"dial-stdio" in data:
+        # The script that turns into the engine's socket; what follows it are requests.
+        told.dials, command, told.command = True, told.command, None
+        _exec_command(self, command)
+        return _send(self, data)
     if told.dials:
         return _send_request(self, told, data)
     if told.command is not None:
@@ -214,7 +219,7 @@ def _told(channel: paramiko.Channel) -> Conversation | None:
 def _begin(channel: paramiko.Channel, told: Conversation, data: bytes) -> None:
     """Name a command, and send it unless it is cut before."""
     command, told.command = str(told.command), None
-    text = command if not data else f"{command} <<< {data.decode(errors='replace')}"
+    text = naming.readable(f"{command} <<< {data.decode(errors='replace')}".strip())
     with _lock:
         sent = Sent(channel, _numbering.name(_host(channel), text), text, "command")
     told.sent = sent
@@ -225,9 +230,6 @@ def _begin(channel: paramiko.Channel, told: Conversation, data: bytes) -> None:
 
 
 def _send_request(channel: paramiko.Channel, told: Conversation, data: bytes) -> int:
-    if told.command is not None:
-        command, told.command = told.command, None
-        _exec_command(channel, command)
     head = _REQUEST.match(data)
     if head:
         text = f"{head[1].decode()} {head[2].decode()}"

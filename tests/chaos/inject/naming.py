@@ -7,6 +7,7 @@ name something else each time.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections import Counter
@@ -59,6 +60,19 @@ class Numbering:
         number = self._sent[host, digest]
         self._sent[host, digest] += 1
         return Name(host, digest, number)
+
+
+# How a script gives a command its input: runbook.ssh.script.
+_INPUT = re.compile(r"base64 -d <<'(\w+)'([^\n]*)\n([A-Za-z0-9+/=\n]*)\1\n")
+
+
+def readable(what: str) -> str:
+    """Return what is sent with the input of its commands in clear."""
+    return _INPUT.sub(lambda found: f"{found[2]} <<< {_decoded(found[3])}\n", what)
+
+
+def _decoded(text: str) -> str:
+    return base64.b64decode(text).decode(errors="replace")
 
 
 def lasting(what: str) -> str:
