@@ -23,6 +23,8 @@ from typing import Any
 import pytest
 from witnesses import must
 
+from runbook import notebook
+from runbook.errors import RunbookError
 from runbook.lab import VARIED_LAB, Lab, LabError, Topology
 
 TOP = Path(__file__).parents[2]
@@ -127,6 +129,26 @@ class Operator:
     def __call__(self, *arguments: str | Path, site: str | Path | None = None) -> Done:
         """Run ``runbook`` to its end."""
         return finished(self.start(*arguments, site=site))
+
+    def plan(self, step: str, site: str | Path | None = None) -> Done:
+        """Plan one step as its notebook does, in this process, which is that much faster.
+
+        The status is that of ``run --plan --only STEP``; the text has every diff.
+        """
+        notebook._fleet.cache_clear()  # a login of its own, for what a test has changed there
+        try:
+            walked = notebook.open_step(step, str(TOP / (site or self.site)), "plan")
+            walked.observe()
+            walked.plan()
+        except RunbookError as error:
+            return Done(error.exit_code, "", f"{type(error).__name__}: {error}")
+        plan = walked._plan
+        assert plan is not None
+        changes = [change.as_dict() for change in plan.changes]
+        told = "\n".join(f"{c['host']}: {c['summary']}\n{c['diff']}" for c in changes)
+        results = {"steps": [{"step": step, "changes": changes}]}
+        text = f"{len(changes)} changes planned\n{told}"
+        return Done(4 if changes else 0, json.dumps(results), text)
 
     def archive(self, *words: str | Path) -> Done:
         """Run a command that works on records, such as ``records verify``, on the own ones."""

@@ -50,7 +50,7 @@ class TestRules:
         """The block comes after them; the rule that is already there is not stated again."""
         must(bare, "gateway", f"printf '%b' '{FOREIGN_RULES}' > {RULES}; {RELOAD}")
         before = must(bare, "gateway", f"base64 -w 0 {RULES}")
-        shown = operator("run", "--plan", "--only", "shorewall")
+        shown = operator.plan("shorewall")
         assert shown.status == 4, shown.text
         assert f"+DNAT net loc:{VIP}:8080 tcp 8080" in shown.text
         done = operator("run", "--only", "shorewall")
@@ -64,7 +64,7 @@ class TestRules:
         live = must(bare, "gateway", "iptables-save -t nat | grep -e '-j DNAT'")
         ports = [line.partition("--dport ")[2].split()[0] for line in live.splitlines()]
         assert sorted(ports) == ["443", "80", "8080"]
-        assert operator("run", "--plan", "--only", "shorewall").status == 0
+        assert operator.plan("shorewall").status == 0
 
     def test_are_backed_up_before_the_file_is_written(self, bare: Lab, operator: Operator) -> None:
         """The file as it was is in /var/backups/runbook."""
@@ -86,7 +86,7 @@ class TestKeepalived:
         assert outside_block(content) == FOREIGN_INSTANCE
         assert holders(bare, OTHERS_VIP) == ["docker02"]
         assert holders(bare, VIP) == ["docker01"]
-        assert operator("run", "--plan", "--only", "keepalived").status == 0
+        assert operator.plan("keepalived").status == 0
 
     @pytest.mark.leaves("bare")
     def test_same_vrid_is_refused(self, bare: Lab, operator: Operator, broken: Break) -> None:
@@ -106,7 +106,7 @@ class TestKeepalived:
         """``replace_unmanaged: true`` hands the file over, and the old one is kept."""
         must(bare, "docker01", writing(CONFIGURATION, RIVAL_INSTANCE))
         site = write_site({"keepalived": {"replace_unmanaged": True}})
-        shown = operator("run", "--plan", "--only", "keepalived", "--json", site=site)
+        shown = operator.plan("keepalived", site)
         ours = next(c for c in shown.changes if c["host"] == "docker01" and "file" in c["resource"])
         assert "-vrrp_instance OTHERS {" in ours["diff"]
         done = operator("run", "--only", "keepalived", site=site)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from conftest import Break, Done, Operator, until
-from witnesses import Snapshot, must, read, snapshot, touched
+from witnesses import RELOAD, Snapshot, must, read, snapshot, touched
 
 from runbook.lab import Lab
 from runbook.resources.file import BACKUPS
@@ -17,16 +17,15 @@ from runbook.steps.shorewall import ROLLBACK_S, RULES
 SLACK_S = 20  # for the way back itself, on a busy machine
 OTHERS = {
     "fail2ban": (
-        "iptables -N f2b-sshd; iptables -A f2b-sshd -s 203.0.113.199 -j REJECT;"
-        "iptables -A f2b-sshd -j RETURN; iptables -I INPUT -p tcp --dport 2222 -j f2b-sshd",
-        "iptables -D INPUT -p tcp --dport 2222 -j f2b-sshd;"
-        "iptables -F f2b-sshd; iptables -X f2b-sshd",
+        "iptables -N f2b-web; iptables -A f2b-web -s 203.0.113.199 -j REJECT;"
+        "iptables -A f2b-web -j RETURN; iptables -I INPUT -p tcp --dport 2222 -j f2b-web",
+        "iptables -D INPUT -p tcp --dport 2222 -j f2b-web;iptables -F f2b-web; iptables -X f2b-web",
     ),
     "VPN": (
-        "iptables -t nat -A POSTROUTING -s 10.8.0.0/24 -o net0 -j MASQUERADE;"
-        "iptables -I FORWARD -i wg0 -j ACCEPT",
-        "iptables -t nat -D POSTROUTING -s 10.8.0.0/24 -o net0 -j MASQUERADE;"
-        "iptables -D FORWARD -i wg0 -j ACCEPT",
+        "iptables -t nat -A POSTROUTING -s 10.9.0.0/24 -o net0 -j MASQUERADE;"
+        "iptables -I FORWARD -i wg1 -j ACCEPT",
+        "iptables -t nat -D POSTROUTING -s 10.9.0.0/24 -o net0 -j MASQUERADE;"
+        "iptables -D FORWARD -i wg1 -j ACCEPT",
     ),
     "Docker": (
         "iptables -t nat -N DOCKER; iptables -t nat -A DOCKER -i docker0 -j RETURN;"
@@ -43,7 +42,6 @@ OTHERS = {
     ),
 }
 LOSE_OURS = "iptables -t nat -F net_dnat"
-RELOAD = "shorewall reload >/dev/null"
 
 
 def foreign(lab: Lab, before: Snapshot) -> list[str]:
@@ -69,7 +67,7 @@ class TestOthers:
         """Their rules are no difference."""
         broken("gateway", *OTHERS[others])
 
-        done = gateway_step(operator, "--plan")
+        done = operator.plan("shorewall")
 
         assert done.status == 0, done.text
 
@@ -80,11 +78,11 @@ class TestOthers:
         before = snapshot(edge)
         must(edge, "gateway", LOSE_OURS)
 
-        plan = gateway_step(operator, "--plan")
+        plan = operator.plan("shorewall")
         done = gateway_step(operator)
 
         assert plan.status == 4, plan.text
-        for name in ("filter chain f2b-sshd", "nat POSTROUTING -s 10.8.0.0/24", "nat chain DOCKER"):
+        for name in ("filter chain f2b-web", "nat POSTROUTING -s 10.9.0.0/24", "nat chain DOCKER"):
             assert f"kept across the reload: {name}" in plan.text
         assert done.status == 0, done.text
         assert snapshot(edge)["gateway firewall"] == before["gateway firewall"]
@@ -116,7 +114,7 @@ class TestOthers:
         broken("gateway", OTHERS["fail2ban"][0], OTHERS["fail2ban"][1])
         broken("gateway", how, RELOAD)
 
-        assert gateway_step(operator, "--plan").status == 4
+        assert operator.plan("shorewall").status == 4
 
     @pytest.mark.parametrize(
         "rule",
@@ -143,7 +141,7 @@ class TestOthers:
         rule = "FORWARD -p tcp --dport 8080 -j DROP"
         broken("gateway", f"iptables -I {rule}", f"iptables -D {rule}")
 
-        assert "takes tcp port 8080" in gateway_step(operator, "--plan").text
+        assert "takes tcp port 8080" in operator.plan("shorewall").text
 
 
 @pytest.mark.leaves("bare")
@@ -184,7 +182,7 @@ class TestFirstMatch:
         broken("gateway", f"echo 'DNAT net loc:192.0.2.14 tcp 80' > {other}", f"rm {other}")
         broken("gateway", f"sed -i '1i ?INCLUDE web.rules' {RULES}", f"sed -i '1d' {RULES}")
 
-        done = gateway_step(operator, "--plan")
+        done = operator.plan("shorewall")
 
         assert f"{other}:1 takes tcp port 80" in done.text
 
@@ -206,7 +204,7 @@ class TestFirstMatch:
         """What only restricts the port, or asks for what is found at run time, can be planned."""
         broken("gateway", f"sed -i '1i {line}' {RULES}", f"sed -i '1d' {RULES}")
 
-        done = gateway_step(operator, "--plan")
+        done = operator.plan("shorewall")
 
         assert done.status == 4, done.text
 
@@ -216,7 +214,7 @@ class TestFirstMatch:
         """Its error, with file and line, begins the message."""
         broken("gateway", f"sed -i '1i ACCEPT nowhere fw' {RULES}", f"sed -i '1d' {RULES}")
 
-        done = gateway_step(operator, "--plan")
+        done = operator.plan("shorewall")
 
         assert re.search(rf"gateway, shorewall: ERROR: .*nowhere.* {RULES} \(line 1\)", done.text)
 
@@ -237,7 +235,7 @@ class TestSets:
         done = gateway_step(operator)
 
         assert done.status == 0, done.text
-        assert gateway_step(operator, "--plan").status == 0
+        assert operator.plan("shorewall").status == 0
 
 
 FULL = "mount -t tmpfs -o size=4k tmpfs {0} && head -c 4096 /dev/zero > {0}/full"
@@ -257,7 +255,7 @@ class TestFullDisk:
         mend = "umount /tmp" if "tmpfs" in how else "mount -o remount,rw /tmp"
         broken("gateway", how, mend)
 
-        done = gateway_step(operator, "--plan")
+        done = operator.plan("shorewall")
 
         assert done.status == 4, done.text
         left = must(

@@ -35,7 +35,7 @@ def test_startup_file(bare: Lab, broken: Break, operator: Operator, line: str) -
         f"{line}\nEOF\ncat /root/line /root/bashrc > {rc}",
         f"cat /root/bashrc > {rc}",
     )
-    done = operator("run", "--plan")
+    done = operator.plan("traefik")
 
     assert done.status == PLANNED, done.text
 
@@ -44,7 +44,7 @@ def test_startup_file(bare: Lab, broken: Break, operator: Operator, line: str) -
 def test_login_shell(bare: Lab, broken: Break, operator: Operator, shell: str) -> None:
     """Whatever shell the operator logs in to."""
     broken("docker01", f"usermod -s $(command -v {shell}) gerard", "usermod -s /bin/bash gerard")
-    done = operator("run", "--plan")
+    done = operator.plan("traefik")
 
     assert done.status == PLANNED, done.text
 
@@ -60,7 +60,7 @@ def test_login_shell(bare: Lab, broken: Break, operator: Operator, shell: str) -
 def test_sudo(bare: Lab, broken: Break, operator: Operator, rule: str, telling: str) -> None:
     """A sudo that refuses is told in its own words, with the hint that fits."""
     broken("docker01", f"echo '{rule}' > {SUDOERS} && chmod 440 {SUDOERS}", f"rm {SUDOERS}")
-    done = operator("run", "--plan", "--only", "keepalived")
+    done = operator.plan("keepalived")
 
     assert done.status == 3, done.text
     assert telling in done.text
@@ -85,6 +85,6 @@ def test_way_in(
         for line in theirs.read_text().splitlines()
     )
     config.write_text("".join(lines))
-    done = operator("run", "--plan", site=write_site({"ssh": {"config": str(config)}}))
+    done = operator.plan("traefik", write_site({"ssh": {"config": str(config)}}))
 
     assert done.status == PLANNED, done.text

@@ -14,7 +14,6 @@ from runbook.lab import Lab
 CONFIGURATION = "/etc/keepalived/keepalived.conf"
 GONE = "rm -rf /etc/keepalived"
 ZONES = {"docker01": "Asia/Kolkata", "docker02": "America/Caracas", "docker03": "Europe/Madrid"}
-PLAN = ("run", "--plan", "--only", "keepalived")
 RUN = ("run", "--only", "keepalived")
 
 
@@ -38,7 +37,7 @@ def converged(lab: Lab, operator: Operator) -> None:
     """Assert that a run ends well, that the next one has nothing to do, and who holds the VIP."""
     done = operator(*RUN)
     assert done.status == 0, done.text
-    again = operator(*PLAN)
+    again = operator.plan("keepalived")
     assert (again.status, again.changes if again.stdout.startswith("{") else []) == (0, [])
     assert holders(lab, str(lab.topology.vip)) == ["docker01"]
 
@@ -87,7 +86,7 @@ class TestTime:
         """Whatever its date says, one run is enough."""
         must(edge, "docker02", how.format(CONFIGURATION))
         assert operator(*RUN).status == 0
-        assert operator(*PLAN).status == 0
+        assert operator.plan("keepalived").status == 0
         must(edge, "docker02", f"rm -f {CONFIGURATION}.old")
 
     def test_an_old_file_put_back(self, edge: Lab, operator: Operator) -> None:
@@ -98,7 +97,7 @@ class TestTime:
             f"cp -p {CONFIGURATION} /run/kept && sed -i 's/priority 2/priority 7/' {CONFIGURATION}"
             f" && systemctl reload keepalived && sleep 0.1 && cp -p /run/kept {CONFIGURATION}",
         )
-        planned = operator(*PLAN)
+        planned = operator.plan("keepalived")
         assert planned.status == 4, planned.text
         assert "reload service keepalived" in planned.text
         converged(edge, operator)
@@ -138,7 +137,7 @@ class TestJudged:
             f"cp -p {CONFIGURATION} /run/kept; sed -i '1i vrrp_script a {{' {CONFIGURATION}",
             f"cp -p /run/kept {CONFIGURATION} && systemctl reload keepalived",
         )
-        refused(operator(*PLAN), f"{CONFIGURATION}, line 1: a block that has no end")
+        refused(operator.plan("keepalived"), f"{CONFIGURATION}, line 1: a block that has no end")
 
 
 class TestIncluded:
@@ -198,7 +197,11 @@ class TestIncluded:
             f"cp -p {path} /run/kept 2>/dev/null; {writing(path, text)}\nsystemctl daemon-reload",
             f"rm {path}; [ ! -e /run/kept ] || mv /run/kept {path}; systemctl daemon-reload",
         )
-        refused(operator(*PLAN), "docker03, keepalived: keepalived there reads", "other.conf")
+        refused(
+            operator.plan("keepalived"),
+            "docker03, keepalived: keepalived there reads",
+            "other.conf",
+        )
 
 
 class TestGlobals:
@@ -248,7 +251,7 @@ class TestPackage:
         must(bare, "docker02", writing("/etc/default/keepalived", 'DAEMON_ARGS="-D"\n'))
         policy = writing("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n")
         must(bare, "docker03", f"{policy}\nchmod +x /usr/sbin/policy-rc.d")
-        shown = operator(*PLAN)
+        shown = operator.plan("keepalived")
         assert "the version on offer, after apt-get update" in shown.text
         try:
             converged(bare, operator)

@@ -123,7 +123,7 @@ class TestForeign:
         )
 
         assert "runbook.site" not in spec(edge)["Labels"]
-        assert operator("run", "--plan", "--only", "traefik").status == 0
+        assert operator.plan("traefik").status == 0
 
 
 class TestSudo:
@@ -273,7 +273,7 @@ def test_every_drift_is_named_and_repaired(edge: Lab, operator: Operator) -> Non
     options = [option for option in DRIFTS if option != "--health-cmd /bin/false"]
     for option in options:
         must(edge, "docker01", f"docker service update --quiet --detach {option} {SERVICE}")
-    shown = operator("run", "--plan", "--only", "traefik", "--json")
+    shown = operator.plan("traefik")
     (change,) = shown.changes
 
     assert shown.status == 4, shown.stderr
