@@ -111,8 +111,8 @@ class TestOthers:
         self, edge: Lab, operator: Operator, broken: Break, how: str
     ) -> None:
         """Beside rules of others, what is missing of Shorewall's own is still seen."""
-        broken("gateway", OTHERS["fail2ban"][0], OTHERS["fail2ban"][1])
-        broken("gateway", how, RELOAD)
+        broken("gateway", *OTHERS["fail2ban"])
+        broken("gateway", how, RELOAD)  # which also takes the chain along
 
         assert operator.plan("shorewall").status == 4
 
