@@ -281,7 +281,7 @@ class TestFullDisk:
 
 def ours(lab: Lab) -> bool:
     """Return whether our DNAT is live."""
-    return any("-j DNAT" in line for line in firewall(lab))
+    return any(f"--to-destination {lab.topology.vip}" in line for line in firewall(lab))
 
 
 def gone_back(lab: Lab) -> Snapshot:
@@ -342,7 +342,7 @@ class TestWayBack:
         """The next run that is locked out restores the file from before the killed one's."""
         before = read(bare, "gateway", RULES)
         process = operator.start("run", "--only", "shorewall")
-        until(operator, process, lambda entry: "file" in str(entry.get("resource", "")))
+        until(operator, process, lambda entry: entry.get("event", {}).get("event") == "outcome")
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not ours(bare)
