@@ -62,7 +62,7 @@ def findings(done: Done, level: str) -> list[str]:
 )
 def test_name_of_a_node(edge: Lab, operator: Operator, broken: Break, node: str, name: str) -> None:
     """A node that calls itself by its full name, or in capitals, is the declared one."""
-    broken(node, RENAME.format(name), RENAME.format(node))
+    broken(node, RENAME.format(name), RENAME.format(edge.topology.node(node).hostname))
     assert settled(edge, {name})
     done = operator("run")
 
@@ -123,7 +123,8 @@ def test_node_that_joined_again(edge: Lab, operator: Operator, node: str, role: 
 def test_out_of_service(edge: Lab, operator: Operator, broken: Break, node: str, how: str) -> None:
     """A drained or paused node is said to be that, and a run is refused."""
     update = "docker node update --availability"
-    broken("docker01", f"{update} {how} {node}", f"{update} active {node}")
+    called = edge.topology.node(node).hostname
+    broken("docker01", f"{update} {how} {called}", f"{update} active {called}")
     done = operator("check")
 
     assert done.status == 3
