@@ -17,7 +17,7 @@ ZONES = {"docker01": "Asia/Kolkata", "docker02": "America/Caracas", "docker03": 
 RUN = ("run", "--only", "keepalived")
 
 
-def instance(lab: Lab, *lines: str, vrid: str = "60", last: int = 60) -> str:
+def instance(lab: Lab, *lines: str, vrid: str = "70", last: int = 70) -> str:
     """Return somebody else's instance, with other lines in it."""
     text = "".join(f"    {line}\n" for line in lines)
     return (
@@ -179,7 +179,7 @@ class TestIncluded:
         main = writing(CONFIGURATION, "include conf.d/*.conf\n")
         must(bare, "docker02", f"{main}\n{writing('/etc/keepalived/conf.d/web.conf', text)}")
         converged(bare, operator)
-        assert holders(bare, bare.topology.lan_address(60)) == ["docker02"]
+        assert holders(bare, bare.topology.lan_address(70)) == ["docker02"]
 
     @pytest.mark.leaves("edge")
     @pytest.mark.parametrize(
@@ -297,9 +297,9 @@ class TestPackage:
     ) -> None:
         """What would fail half-way is refused, with the line that mends it."""
         how, mend, said = fault
-        broken("docker02", how, mend)
+        broken("docker01", how, mend)  # the one that has no keepalived yet
         before = snapshot(bare)
-        refused(operator(*RUN), "docker02", said)
+        refused(operator(*RUN), "docker01", said)
         assert touched(before, snapshot(bare)) == set()
 
 
