@@ -64,7 +64,7 @@ def implied(stack: str, compose: Mapping[str, Any]) -> Fields:
         "Mode": {deploy.get("mode", "replicated").capitalize(): {}},
         "TaskTemplate": {
             "ContainerSpec": {
-                "Image": service["image"],
+                "Image": _familiar(service["image"]),
                 "Args": shlex.split(service.get("command", "")),
                 "Labels": {NAMESPACE: stack},
                 "Mounts": [
@@ -99,6 +99,16 @@ def implied(stack: str, compose: Mapping[str, Any]) -> Fields:
         },
     }
     return fields_of(spec, {})
+
+
+def _familiar(image: str) -> str:
+    """Return an image as the client tells it to the Swarm: without what stands for Docker Hub.
+
+    Source: moby, client/service_create.go; distribution/reference, FamiliarString.
+    """
+    name = image.removeprefix("index.docker.io/").removeprefix("docker.io/")
+    of_library = name.removeprefix("library/")
+    return name if "/" in of_library else of_library
 
 
 def fields_of(spec: Mapping[str, Any], networks: Mapping[str, str]) -> Fields:

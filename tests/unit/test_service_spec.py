@@ -219,6 +219,26 @@ class TestImplied:
             "Aliases=traefik Target=edge",
         )
 
+    @pytest.mark.parametrize(
+        ("image", "told"),
+        [
+            ("docker.io/library/traefik:v3.7", "traefik:v3.7"),
+            ("docker.io/traefik:v3.7", "traefik:v3.7"),
+            ("index.docker.io/library/traefik:v3.7", "traefik:v3.7"),
+            ("library/traefik:v3.7", "traefik:v3.7"),
+            ("docker.io/others/traefik:v3.7", "others/traefik:v3.7"),
+            ("docker.io/traefik:v3.7@sha256:0", "traefik:v3.7@sha256:0"),
+            ("ghcr.io/library/traefik:v3.7", "ghcr.io/library/traefik:v3.7"),
+            ("index.example.org/traefik:v3.7", "index.example.org/traefik:v3.7"),
+            ("localhost:5000/traefik:v3.7", "localhost:5000/traefik:v3.7"),
+        ],
+    )
+    def test_image_of_docker_hub(self, image: str, told: str) -> None:
+        """The client tells the Swarm the short name of an image, however long the recipe's is."""
+        compose = {"services": {"x": {"image": image}}}
+
+        assert implied("s", compose)[f"{CONTAINER}.Image"] == (told,)
+
     def test_quoted_argument(self) -> None:
         """The command is split as a shell would."""
         compose = copy.deepcopy(COMPOSE)
