@@ -294,8 +294,10 @@ class _Watch:
 
 
 def _runs(task: Mapping[str, Any], template: Mapping[str, Any]) -> bool:
-    # A task repeats its service's template, except for Runtime, which 20.10 leaves out.
-    return all(template.get(key) == value for key, value in task.items())
+    # A task repeats its service's template, except for Runtime, which 20.10 leaves out. Where only
+    # the placement changed and its node still fits, Swarm lets it run on with the old one.
+    # Source: swarmkit, manager/orchestrator/task.go, IsTaskDirty.
+    return all(template.get(key) == task[key] for key in task.keys() - {"Placement"})
 
 
 def hosts_of_tasks(live: Live) -> set[str]:

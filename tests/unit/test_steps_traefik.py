@@ -529,6 +529,14 @@ class TestVerify:
             "docker01 on an old recipe, docker02 on an old recipe, docker03 on an old recipe"
         )
 
+    def test_placement_alone(self) -> None:
+        """Swarm lets a task run on whose node fits the new placement as well."""
+        tasks = recorded_json("tasks")
+        for one in tasks:
+            one["Spec"]["Placement"] = {"Constraints": ["node.role == manager", "node.id != x"]}
+
+        assert traefik.verify(lab(tasks=tasks))[0].passed
+
     def test_stopped_tasks_are_history(self) -> None:
         """What Swarm stopped does not count as a second one."""
         old = task(0, State="shutdown") | {"ID": "old", "DesiredState": "shutdown"}
