@@ -265,7 +265,7 @@ class _Watch:
                 for node in engine.api.nodes()
             }
             tasks = engine.api.tasks({"service": self._service})
-        current = [t for t in tasks if _runs(t["Spec"], found["Spec"]["TaskTemplate"])]
+        current = [t for t in tasks if _is_current(t, found["Spec"])]
         self._stop_when_refused(current, names)
         states = [
             f"{names.get(t.get('NodeID', ''), 'no node')} "
@@ -293,11 +293,21 @@ class _Watch:
                 )
 
 
-def _runs(task: Mapping[str, Any], template: Mapping[str, Any]) -> bool:
+def _is_current(task: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
     # A task repeats its service's template, except for Runtime, which 20.10 leaves out. Where only
     # the placement changed and its node still fits, Swarm lets it run on with the old one.
     # Source: swarmkit, manager/orchestrator/task.go, IsTaskDirty.
-    return all(template.get(key) == task[key] for key in task.keys() - {"Placement"})
+    spec, template = task["Spec"], service["TaskTemplate"]
+    if any(template.get(key) != spec[key] for key in spec.keys() - {"Placement"}):
+        return False
+    # The ports are the service's, not the template's; a task that runs tells those that it opened.
+    opened, wanted = task["Status"].get("PortStatus"), service.get("EndpointSpec")
+    return task["Status"]["State"] != "running" or _ports(opened) == _ports(wanted)
+
+
+def _ports(said: Mapping[str, Any] | None) -> set[tuple[int, int]]:
+    ports = (said or {}).get("Ports") or []
+    return {(port.get("PublishedPort", 0), port["TargetPort"]) for port in ports}
 
 
 def hosts_of_tasks(live: Live) -> set[str]:

@@ -537,6 +537,22 @@ class TestVerify:
 
         assert traefik.verify(lab(tasks=tasks))[0].passed
 
+    def test_old_ports(self) -> None:
+        """A task with the ports of before, or none of its own, is not of the new recipe."""
+        tasks = recorded_json("tasks")
+        tasks[0]["Status"]["PortStatus"]["Ports"][1]["PublishedPort"] = 81
+        tasks[1]["Status"]["PortStatus"] = {}
+        seen = traefik.verify(lab(tasks=tasks))[0].seen
+
+        assert (seen.count("on an old recipe"), seen.count("running")) == (2, 1)
+
+    def test_ports_of_both_families(self) -> None:
+        """A port that is open for IPv4 and IPv6 is one port."""
+        tasks = recorded_json("tasks")
+        tasks[1]["Status"]["PortStatus"]["Ports"] *= 2
+
+        assert traefik.verify(lab(tasks=tasks))[0].passed
+
     def test_stopped_tasks_are_history(self) -> None:
         """What Swarm stopped does not count as a second one."""
         old = task(0, State="shutdown") | {"ID": "old", "DesiredState": "shutdown"}
