@@ -35,11 +35,12 @@ def from_outside(live: Live, snippets: Mapping[str, str]) -> dict[str, str]:
     for name, snippet in snippets.items():
         try:
             done = subprocess.run(
-                ["sh", "-s"], input=snippet, capture_output=True, text=True, timeout=30, check=False
+                ["sh", "-s"], input=snippet.encode(), capture_output=True, timeout=30, check=False
             )
         except subprocess.TimeoutExpired as error:
             raise CheckFailed(f"asking from this machine took over {error.timeout} s") from error
-        seen[name] = done.stdout
+        # An application writes as it likes, and of a long page only the beginning was taken.
+        seen[name] = done.stdout.decode("utf-8", "replace")
     return seen
 
 

@@ -341,6 +341,17 @@ class TestOutside:
         assert from_outside(site, {"a": "echo a", "b": "echo b"}) == {"a": "a\n", "b": "b\n"}
         assert acceptance.observe(site).client == "this machine"
 
+    @pytest.mark.parametrize(
+        "page", [r"P\341gina", r"\346\227"], ids=["latin 1", "half a character"]
+    )
+    def test_page_that_is_no_utf_8(self, page: str) -> None:
+        """A page in another encoding, or cut within a character, is an answer all the same."""
+        seen = from_outside(
+            live(parameters("article")), {"web": f"printf 'HTTP/1.1 200 OK\n\n{page}'"}
+        )
+
+        assert seen["web"].startswith("HTTP/1.1 200 OK")
+
 
 class TestGuarded:
     """The dashboard by its virtual host, behind a password."""
