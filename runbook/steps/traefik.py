@@ -259,11 +259,7 @@ class _Watch:
             found = inspect(self._live, self._service)
             if found is None:
                 return "no service"
-            hosts = self._live.site.hosts
-            names = {
-                node["ID"]: as_declared(node["Description"]["Hostname"], hosts)
-                for node in engine.api.nodes()
-            }
+            names = {node["ID"]: _host(self._live.site, node) for node in engine.api.nodes()}
             tasks = engine.api.tasks({"service": self._service})
         current = [t for t in tasks if _is_current(t, found["Spec"])]
         self._stop_when_refused(current, names)
@@ -320,11 +316,18 @@ def hosts_of_tasks(live: Live) -> set[str]:
     with translated(live.manager):
         tasks = live.engine.api.tasks({"service": stack.service, "desired-state": "running"})
         nodes = {node["ID"]: node for node in live.engine.api.nodes()}
-    found = [nodes[task["NodeID"]] for task in tasks if task.get("NodeID") in nodes]
-    names = {node["Description"]["Hostname"].lower().partition(".")[0] for node in found}
-    addresses = {node["Status"].get("Addr") for node in found}
-    hosts = {**live.site.managers, **live.site.workers}
-    return {name for name, host in hosts.items() if name in names or str(host.address) in addresses}
+    found = {_host(live.site, nodes[t["NodeID"]]) for t in tasks if t.get("NodeID") in nodes}
+    return found & live.site.hosts.keys()
+
+
+def _host(site: Site, node: Mapping[str, Any]) -> str:
+    """Return the declared host that a node is, or what the node calls itself where it is none."""
+    said: str = node["Description"]["Hostname"]
+    if (name := as_declared(said, site.hosts)) in site.hosts:
+        return name
+    # An engine tells the name that its host had when it started.
+    address = node["Status"].get("Addr")
+    return next((name for name, host in site.hosts.items() if str(host.address) == address), said)
 
 
 def answers(live: Live) -> Check:

@@ -189,6 +189,23 @@ class TestLoop:
 
         assert all(check.passed for check in checks)
 
+    def test_worker_with_a_long_name(self) -> None:
+        """A worker that is declared by its full name in capitals is the node of the short one."""
+        engine = Swarm(task_on="docker05")
+        for node in engine.answers["GET /nodes"]:
+            node["Status"]["Addr"] = "192.0.2.1"  # of another interface than the LAN's
+            if node["Description"]["Hostname"] == "docker05":
+                node["Description"]["Hostname"] = "edge05"
+        name = "Edge05.example.org"
+        edge = Edge(nodes={name: TRAEFIKS})
+        checks = acceptance.loop(
+            outside(edge=edge, engine=engine, workers={name: {"address": "10.0.0.17"}})
+        )
+
+        assert [c.name for c in checks if not c.passed] == [
+            f"http://{name}/ answers as its role says"
+        ]
+
     def test_application_that_takes_all(self) -> None:
         """A manager whose `/` an application answers has its Traefik all the same."""
         page = TRAEFIKS.replace("404 Not Found", "301 Moved").replace("404 page", "A page")

@@ -529,6 +529,14 @@ class TestVerify:
             "docker01 on an old recipe, docker02 on an old recipe, docker03 on an old recipe"
         )
 
+    def test_renamed_host(self) -> None:
+        """A host has its new name while its engine, not restarted since, still tells the old."""
+        nodes = recorded_json("nodes")
+        (node,) = [n for n in nodes if n["Description"]["Hostname"] == "docker02"]
+        node["Description"]["Hostname"] = "ip-10-0-0-12"
+
+        assert traefik.verify(lab(nodes=nodes))[0].passed
+
     def test_placement_alone(self) -> None:
         """Swarm lets a task run on whose node fits the new placement as well."""
         tasks = recorded_json("tasks")
