@@ -183,6 +183,12 @@ class TestListeners:
 
         assert {port: program} == facts.listeners
 
+    def test_udp(self) -> None:
+        """A UDP port leaves the TCP port of its number free."""
+        containers = '[{"Ports": [{"PublicPort": 80, "Type": "udp"}]}]'
+
+        assert seen("docker01", sockets="", containers=containers).listeners == {}
+
     def test_container_of_nobody(self) -> None:
         """A container outside the Swarm is said to be one."""
         containers = '[{"Labels": {}, "Ports": [{"PublicPort": 80}, {"PrivatePort": 81}]}]'
@@ -423,6 +429,17 @@ class TestSwarm:
         assert observe_swarm(lab({"GET /services": [service]})).ingress_ports == {
             80: "traefik_traefik"
         }
+
+    def test_udp_port(self) -> None:
+        """A UDP port neither takes nor hides the TCP port of its number."""
+        tcp, udp = recorded_json("services")[0], recorded_json("services")[0]
+        mesh = {"PublishMode": "ingress", "PublishedPort": 80}
+        tcp["Endpoint"]["Ports"] = [mesh | {"Protocol": "tcp"}]
+        udp["Endpoint"]["Ports"] = [mesh | {"Protocol": "udp"}]
+        tcp["Spec"]["Name"], udp["Spec"]["Name"] = "web", "vpn"
+
+        assert observe_swarm(lab({"GET /services": [udp]})).ingress_ports == {}
+        assert observe_swarm(lab({"GET /services": [tcp, udp]})).ingress_ports == {80: "web"}
 
     def test_secrets(self) -> None:
         """By name; their content is never asked for."""

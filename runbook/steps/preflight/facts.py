@@ -273,7 +273,8 @@ def listeners(sockets: str, containers: str) -> dict[int, str] | None:
     for container in answer if isinstance(answer, list) else []:
         service = part(container, "Labels", "com.docker.swarm.service.name")
         for port in part(container, "Ports") or []:
-            if isinstance(public := part(port, "PublicPort"), int):
+            udp = part(port, "Type") == "udp"  # what Traefik publishes is TCP
+            if isinstance(public := part(port, "PublicPort"), int) and not udp:
                 found[public] = f"service {service}" if service else "a container"
     return found
 

@@ -27,7 +27,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class SwarmFacts:
-    """The Swarm's nodes, overlay networks, ingress ports and secrets."""
+    """The Swarm's nodes, overlay networks, TCP ports of the ingress network and secrets."""
 
     nodes: tuple[Node, ...]
     overlays: Mapping[str, tuple[IPv4Network, ...]]
@@ -57,6 +57,7 @@ def observe_swarm(live: Live) -> SwarmFacts:
             for service in services
             for port in part(service, "Endpoint", "Ports") or []
             if part(port, "PublishMode") == "ingress" and part(port, "PublishedPort")
+            if part(port, "Protocol") != "udp"  # what Traefik publishes is TCP
         },
         secrets=names,
     )
