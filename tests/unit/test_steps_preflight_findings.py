@@ -465,6 +465,13 @@ class TestLan:
         assert (found.level, found.subject) == (BLOCKING, "vrid")
         assert found.what == "10.0.0.77 already sends VRRP adverts with VRID 51"
 
+    def test_vrid_from_the_first_address_of_an_interface(self) -> None:
+        """A manager's adverts are its own, whichever of its addresses they come from."""
+        heard = LanFacts((Advert(IPv4Address("10.0.0.112"), 51),), ())
+        both = host("docker02", addresses={"10.0.0.112": "eth0", "10.0.0.12": "eth0"})
+
+        assert list(lan(SITE, hosts(docker01=host(lan=heard), docker02=both))) == []
+
     @pytest.mark.parametrize(
         ("heard", "package"),
         [(LanFacts((), None), "iputils-arping"), (LanFacts(None, ()), "tcpdump")],

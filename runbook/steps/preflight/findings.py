@@ -247,9 +247,10 @@ def lan(site: Site, hosts: Hosts) -> Iterator[Finding]:
             "find the machine by its MAC address, or declare another VIP",
         )
     vrid = site.keepalived.virtual_router_id
-    own = {manager.address for manager in site.managers.values()}
+    # An advert comes from the interface's first address, which need not be the declared one.
+    own = {address for host in site.managers for address in hosts[host].addresses}
     for advert in facts.adverts or ():
-        if advert.virtual_router_id == vrid and advert.source not in own:
+        if advert.virtual_router_id == vrid and str(advert.source) not in own:
             yield Finding(
                 Level.BLOCKING,
                 listener,
