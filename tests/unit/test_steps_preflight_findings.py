@@ -381,12 +381,19 @@ class TestRoutes:
 
     def test_fine(self) -> None:
         """The gateway is the default route."""
-        assert gist(routes(SITE, "docker01", host())) == [(FINE, "docker01", "route")]
+        assert gist(routes(SITE, hosts(), "docker01")) == [(FINE, "docker01", "route")]
+
+    def test_other_address_of_the_gateway(self) -> None:
+        """The gateway has a second address on the LAN, as one that floats between two gateways."""
+        gate = host("gateway", addresses={"10.0.0.1": "lan0", "10.0.0.254": "lan0"})
+        seen = hosts(docker01=host(default_via="10.0.0.254"), gateway=gate)
+
+        assert gist(routes(SITE, seen, "docker01")) == [(FINE, "docker01", "route")]
 
     @pytest.mark.parametrize(("via", "said"), [("10.0.0.254", "10.0.0.254"), ("", "nothing")])
     def test_blocking(self, via: str, said: str) -> None:
         """Another way back loses the answers."""
-        found = only(routes(SITE, "docker01", host(default_via=via)))
+        found = only(routes(SITE, hosts(docker01=host(default_via=via)), "docker01"))
 
         assert (found.level, found.what) == (
             BLOCKING,

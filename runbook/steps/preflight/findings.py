@@ -28,7 +28,7 @@ def judge(site: Site, hosts: Hosts, swarm: SwarmFacts | None) -> Iterator[Findin
         yield from engine(site, host, seen)
     yield from gateway(site, hosts)
     for host in site.managers:
-        yield from routes(site, host, hosts[host])
+        yield from routes(site, hosts, host)
         yield from ports(site, host, hosts[host])
     yield from lan(site, hosts)
     if swarm is not None:
@@ -176,11 +176,11 @@ def gateway(site: Site, hosts: Hosts) -> Iterator[Finding]:
         )
 
 
-def routes(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
-    """Replies to forwarded packets must go back through the gateway."""
-    gateway_address = str(site.gateway.address)
-    if seen.default_via == gateway_address:
-        yield fine(host, "route", f"default route via {gateway_address}")
+def routes(site: Site, hosts: Hosts, host: str) -> Iterator[Finding]:
+    """Replies to forwarded packets must go back through the gateway, by any of its addresses."""
+    seen, gateway_address = hosts[host], str(site.gateway.address)
+    if seen.default_via in (gateway_address, *hosts[site.gateway.name].addresses):
+        yield fine(host, "route", f"default route via {seen.default_via}")
         return
     yield Finding(
         Level.BLOCKING,
