@@ -22,7 +22,9 @@ from runbook.site.values import (
     Interface,
     Port,
     Reference,
+    SecretName,
     SiteName,
+    StackName,
     Subnet,
     SwarmName,
     VrrpVersion,
@@ -108,7 +110,7 @@ class Dashboard(Declared):
         default=None,
         description="virtual host of the guarded dashboard on the web port; not with `insecure`",
     )
-    users_secret: SwarmName | None = Field(
+    users_secret: SecretName | None = Field(
         default=None,
         description="Docker secret, in htpasswd format, that guards it; goes with `host`",
     )
@@ -123,7 +125,7 @@ class Traefik(Declared):
     """The Traefik stack, one instance a manager."""
 
     image: Image = Field(description="image with its tag, and its digest where pinned")
-    stack: SwarmName = Field(default="traefik", description="name of the stack")
+    stack: StackName = Field(default="traefik", description="name of the stack")
     folder: str = Field(
         default="~/traefik", pattern=FOLDER, description="folder of the recipe on the first manager"
     )

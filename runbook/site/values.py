@@ -20,7 +20,9 @@ HOST_NAME: Final = rf"^{_LABEL}((\.{_LABEL})*\.[A-Za-z]([A-Za-z0-9_-]{{0,61}}[A-
 DOMAIN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 INTERFACE: Final = r"^[A-Za-z0-9._-]+$"
 ZONE: Final = r"^[a-z][a-z0-9]*$"
-SWARM_NAME: Final = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$"
+# Source: swarmkit, manager/controlapi/common.go: services and networks; secrets may have dots.
+SWARM_NAME: Final = r"^[a-zA-Z0-9]([a-zA-Z0-9_-]*[a-zA-Z0-9])?$"
+DOTTED_NAME: Final = r"^[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?$"
 INSTANCE: Final = r"^[A-Za-z0-9_.-]+$"
 FOLDER: Final = r"^~?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$"
 IMAGE: Final = r"^[a-z0-9][a-z0-9._/:-]*:[A-Za-z0-9_][A-Za-z0-9_.-]*(@sha256:[0-9a-f]{64})?$"
@@ -32,7 +34,8 @@ SHAPES: Final = {
     DOMAIN: "must be a DNS name or an address: small letters, digits, hyphens and dots",
     INTERFACE: "must be the name of a network interface, such as enp0s3",
     ZONE: "must be a Shorewall zone: small letters and digits, a letter first",
-    SWARM_NAME: "must be a Swarm name: letters, digits, '_', '.' and '-'",
+    SWARM_NAME: "must be a Swarm name: letters, digits and inner '_' and '-'",
+    DOTTED_NAME: "must be a Docker secret's name: letters, digits and inner '_', '.' and '-'",
     INSTANCE: "must be one word of letters, digits, '_', '.' and '-'",
     FOLDER: "must be a folder such as ~/traefik or /srv/traefik, without spaces",
     IMAGE: "must be an image with its tag, such as traefik:v3.7.9",
@@ -95,5 +98,8 @@ Interface = Annotated[str, Field(pattern=INTERFACE, max_length=15)]
 # Five characters at most: shorewall-zones(5).
 Zone = Annotated[str, Field(pattern=ZONE, max_length=5)]
 SwarmName = Annotated[str, Field(pattern=SWARM_NAME, max_length=63)]
+# A service has the stack's name before its own, and 63 characters at most: len("_traefik") less.
+StackName = Annotated[str, Field(pattern=SWARM_NAME, max_length=55)]
+SecretName = Annotated[str, Field(pattern=DOTTED_NAME, max_length=64)]
 Image = Annotated[str, Field(pattern=IMAGE)]
 Reference = Annotated[str, Field(pattern=REFERENCE)]

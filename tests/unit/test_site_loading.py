@@ -198,6 +198,25 @@ class TestProblems:
         assert isinstance(caught.value, SiteInvalid)
         assert len(caught.value.problems) == 23
 
+    @pytest.mark.parametrize(
+        ("part", "setting", "name"),
+        [
+            ("traefik", "stack", "edge.prod"),
+            ("traefik", "stack", "edge-"),
+            ("traefik", "stack", 56 * "a"),
+            ("network", "name", "front.end"),
+            ("network", "name", 64 * "a"),
+        ],
+    )
+    def test_name_that_swarm_refuses(
+        self, tmp_path: Path, part: str, setting: str, name: str
+    ) -> None:
+        """A service's or a network's name has no dots, ends as it begins, and is not too long."""
+        site = tmp_path / "site.yml"
+        site.write_text(f"extends: {SITES}/valid.yml\n{part}:\n  {setting}: {name}\n")
+
+        assert f"{part}.{setting}: must" in refusal(str(site))
+
     def test_missing_settings_name_their_parent(self, tmp_path: Path) -> None:
         """What is missing is reported at the line of the part it is missing from."""
         site = tmp_path / "site.yml"
