@@ -22,7 +22,14 @@ from runbook.steps.demonstration import (
     try_to_deploy,
 )
 from runbook.steps.keepalived import expected_holder
-from runbook.steps.outside import client_of, from_outside, url_host, way_to, when_known
+from runbook.steps.outside import (
+    client_of,
+    from_outside,
+    is_open,
+    url_host,
+    way_to,
+    when_known,
+)
 from runbook.steps.traefik import hosts_of_tasks
 from runbook.steps.web import REFUSED, SILENT, TRAEFIK, Answer, Asked, answered, ask, asked, fetch
 
@@ -159,12 +166,12 @@ def outside(live: Live) -> list[Check]:
     seen = from_outside(live, snippets)
     web_seen = asked(seen["web"])
     through = web_seen.check(WEB, client)
-    if not web:
+    if not web or not (web_seen.by_traefik or is_open(site, web)):
         through = _not_ours(WEB, client, web_seen.answer, ours=web_seen.by_traefik)
     page, version = answered(seen["dashboard"]), answered(seen["version"])
     # Whatever else answers there, its version only Traefik's API tells.
     is_board = "Codename" in version.body
-    if board:
+    if board and (is_board or is_open(site, board)):
         shown = page.status if is_board else f"{_words(page)}, not Traefik's"
         return [through, Check(DASHBOARD, client, "200", shown)]
     return [through, _not_ours(DASHBOARD, client, page, ours=is_board)]
@@ -197,7 +204,7 @@ def guarded(live: Live) -> list[Check]:
         answer = answered(seen["guarded"])
         # An application may ask for a password as well; Traefik names itself in doing so.
         ours = '"traefik"' in answer.header("WWW-Authenticate")
-        if not web:
+        if not web or (not answer.status and not is_open(site, web)):
             return _not_ours(GUARDED, client_of(site), answer, ours=ours)
         shown = f"{answer.status} of an application" if answer.status == "401" and not ours else ""
         return Check(GUARDED, client_of(site), "401", shown or _words(answer))

@@ -60,6 +60,13 @@ def when_known(
 
 
 def way_to(site: Site, port: int | None) -> Forward | None:
-    """Return what is forwarded to a port and admits the client, if anything is."""
+    """Return what is forwarded to a port and admits the client, or may, where nobody knows it."""
     ways = [f for f in site.shorewall.forward if port is not None and (f.to_port or f.port) == port]
-    return next((way for way in ways if way.admits(site.acceptance.client_address)), None)
+    address = site.acceptance.client_address
+    possible = ways if address is None else []
+    return next((way for way in ways if way.admits(address)), next(iter(possible), None))
+
+
+def is_open(site: Site, way: Forward | None) -> bool:
+    """Return whether a way certainly admits the client."""
+    return way is not None and way.admits(site.acceptance.client_address)

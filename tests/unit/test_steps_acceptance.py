@@ -314,6 +314,20 @@ class TestOutside:
         assert self.seen(**changes)[WEB] == ("404", False)
         assert self.seen(Edge(client={"web": PAGE}), **changes)[WEB][1]
 
+    @pytest.mark.parametrize("address", [None, "203.0.113.10"], ids=["unknown", "known"])
+    def test_client_that_may_be_admitted(self, address: str | None) -> None:
+        """Of a client that nobody knows, forwarding to a source does not say whether it is one."""
+        forwards = [{"port": port, "source": ["203.0.113.8/29"]} for port in (80, 8080)]
+        changes: dict[str, Any] = {
+            "shorewall": {"forward": forwards},
+            "acceptance": {"client_address": address},
+        }
+        dropped = Edge(client=dict.fromkeys(("web", "dashboard", "version"), "no answer\n"))
+        closed = ("closed", True)
+
+        assert self.seen(**changes) == {WEB: ("404 page not found", True), DASHBOARD: ("200", True)}
+        assert (self.seen(dropped, **changes) == {WEB: closed, DASHBOARD: closed}) == (not address)
+
     @pytest.mark.parametrize(
         ("changes", "urls"),
         [
@@ -393,6 +407,21 @@ class TestGuarded:
         )
 
         assert (check.seen, check.passed) == (seen, passed)
+
+    @pytest.mark.parametrize(
+        ("answer", "passed"),
+        [("no answer\n", True), (PAGE, False), (LOGIN.format("traefik"), True)],
+    )
+    def test_client_that_may_be_admitted(self, clock: Clock, answer: str, passed: bool) -> None:
+        """Closed to a client that nobody knows, or guarded: nothing else."""
+        forward = {"forward": [{"port": 80, "source": ["203.0.113.8/29"]}]}
+        site = outside(
+            edge=Edge(client={"guarded": answer}),
+            acceptance={"client_address": None},
+            **self.CHANGES | {"shorewall": forward},
+        )
+
+        assert [check.passed for check in acceptance.guarded(site)] == [passed]
 
     def test_url(self) -> None:
         """It is asked for at the web port of the gateway, by its name."""
