@@ -32,7 +32,7 @@ RECIPE = "traefik.yml"
 ONE_EACH = "one task runs on every manager and nowhere else"
 ANSWERS = "every manager answers on the web port"
 PRIORITY = 2**31 - 1001  # the highest that Traefik takes on all machines, above any catch-all
-START_S = 90  # a manager may first have to pull the image
+START_S = 90  # of one manager, which may first have to pull the image
 # `docker stack config` came with Docker CLI 23; an older one has no way to only check a recipe.
 # It asks no engine.
 _CHECK = (
@@ -214,8 +214,9 @@ def verify(live: Live) -> list[Check]:
     _, stack = declared(live)
     wanted = ", ".join(f"{name} running" for name in sorted(live.site.managers))
     watch = _Watch(live, stack.service)
-    live.say(None, f"waiting up to {START_S} s for one task on every manager")
-    seen = until(watch.placement, holds=lambda text: text == wanted, timeout_s=START_S)
+    timeout_s = START_S * len(live.site.managers)  # the Swarm updates one after the other
+    live.say(None, f"waiting up to {timeout_s} s for one task on every manager")
+    seen = until(watch.placement, holds=lambda text: text == wanted, timeout_s=timeout_s)
     return [Check(ONE_EACH, live.manager, wanted, seen), answers(live)]
 
 

@@ -575,6 +575,20 @@ class TestVerify:
         assert [query["filters"] for query in asked.queries] == ['{"service": ["traefik_traefik"]}']
 
 
+def test_slow_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each manager has its time to pull an image, for the Swarm updates one after the other."""
+    clock = Clock()
+    monkeypatch.setattr(waiting, "time", clock)
+    begun_s, tasks = clock.now_s, recorded_json("tasks")
+
+    def updated(_query: object, _body: object) -> list[dict[str, Any]]:
+        clock.sleep(20)
+        done = int((clock.now_s - begun_s) // 80)
+        return [*tasks[:done], *(one | {"Spec": {"ForceUpdate": 9}} for one in tasks[done:])]
+
+    assert traefik.verify(lab(tasks=updated))[0].passed
+
+
 class TestRefusals:
     """Tasks that a node rejects while the watch looks."""
 
