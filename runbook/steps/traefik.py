@@ -264,6 +264,7 @@ class _Watch:
             tasks = engine.api.tasks({"service": self._service})
         current = [t for t in tasks if _is_current(t, found["Spec"])]
         self._stop_when_refused(current, names)
+        self._stop_when_paused(found.get("UpdateStatus") or {}, current, tasks)
         states = [
             f"{names.get(t.get('NodeID', ''), 'no node')} "
             f"{t['Status']['State'] if t in current else 'on an old recipe'}"
@@ -288,6 +289,24 @@ class _Watch:
                     todo="see that the image can be pulled or is present on this manager and that "
                     "its ports are free; the service stays as deployed and the next run looks",
                 )
+
+    def _stop_when_paused(
+        self, update: Mapping[str, str], current: list[dict[str, Any]], tasks: list[dict[str, Any]]
+    ) -> None:
+        # One task that fails once pauses the update, and no run goes on with it: the service is as
+        # declared by then. Source: swarmkit, manager/orchestrator/update/updater.go.
+        waits = any(t["DesiredState"] == "running" and t not in current for t in tasks)
+        if waits and update.get("State") == "paused":
+            errors = [error for task in current if (error := task["Status"].get("Err"))]
+            raise ChangeFailed(
+                "; ".join(
+                    [f"the Swarm has paused the update: {update.get('Message')}", *errors[:1]]
+                ),
+                host=self._live.manager,
+                step="traefik",
+                todo=f"docker service ps --no-trunc {self._service} says why the task failed; then "
+                f"docker service update {self._service} goes on with it",
+            )
 
 
 def _is_current(task: Mapping[str, Any], service: Mapping[str, Any]) -> bool:

@@ -537,6 +537,17 @@ class TestVerify:
 
         assert traefik.verify(lab(nodes=nodes))[0].passed
 
+    def test_paused_update(self) -> None:
+        """An update that Swarm paused is said to be, with why; one that is done is done."""
+        (service,) = recorded_json("services")
+        message = "update paused due to failure or early termination of task abc"
+        service["UpdateStatus"] = {"State": "paused", "Message": message}
+        assert traefik.verify(lab(services=[service]))[0].passed
+
+        old = [one | {"Spec": {"ForceUpdate": 9}} for one in recorded_json("tasks")[1:]]
+        with pytest.raises(ChangeFailed, match=f"paused the update: {message}; No such image"):
+            traefik.verify(lab(services=[service], tasks=[refusal(0), task(0), *old]))
+
     def test_placement_alone(self) -> None:
         """Swarm lets a task run on whose node fits the new placement as well."""
         tasks = recorded_json("tasks")
