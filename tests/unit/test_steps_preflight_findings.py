@@ -567,6 +567,16 @@ class TestMembership:
         assert found.what.startswith("an entry of it is left over in the Swarm, old, which is down")
         assert found.todo == "on a manager: docker node rm old"
 
+    def test_copied_machine(self) -> None:
+        """Two hosts with one node ID are no two nodes: one was copied from the other."""
+        copy = host("docker05", engine=replace(ENGINE, node_id="id-docker04"))
+        known = swarm()
+        known = replace(known, nodes=tuple(n for n in known.nodes if n.hostname != "docker05"))
+        found = only(membership(SITE, hosts(docker05=copy), known))
+
+        assert (found.level, found.host) == (BLOCKING, "docker05")
+        assert found.what == "its engine is node id-docker04, as that of docker04 is: one is a copy"
+
     def test_left_over_of_a_manager(self) -> None:
         """It counts for the quorum until it is demoted, and is never one manager too many."""
         old = node("docker03", id="old", state="down", reachability="unreachable")

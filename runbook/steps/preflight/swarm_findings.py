@@ -27,12 +27,19 @@ def membership(site: Site, hosts: Mapping[str, HostFacts], swarm: SwarmFacts) ->
     """
     nodes = {node.id: node for node in swarm.nodes}
     roles = dict.fromkeys(site.managers, "manager") | dict.fromkeys(site.workers, "worker")
+    owners: dict[str, str] = {}
     for host, role in roles.items():
         engine = hosts[host].engine
         if engine is None or engine.error or engine.swarm != "active":
             continue  # the finding on its engine says so
         node = nodes.get(engine.node_id)
-        if node is None:
+        if (owner := owners.setdefault(engine.node_id, host)) != host:
+            yield _member(
+                host,
+                f"its engine is node {engine.node_id}, as that of {owner} is: one is a copy",
+                "on the copy: docker swarm leave --force, and join it as a node of its own",
+            )
+        elif node is None:
             yield _member(
                 host,
                 f"its engine is node {engine.node_id}, which the Swarm of "
