@@ -126,7 +126,8 @@ def facts_of(inspected: dict[str, Any]) -> OverlayFacts:
         scope=inspected["Scope"],
         attachable=inspected["Attachable"],
         encrypted="encrypted" in options,
-        subnet=", ".join(pool["Subnet"] for pool in pools),
+        # One with IPv6 has a second pool, of which a site says nothing.
+        subnet=", ".join(pool["Subnet"] for pool in pools if ":" not in pool["Subnet"]),
         mtu=int(options[MTU_OPTION]) if MTU_OPTION in options else None,
     )
 

@@ -87,6 +87,10 @@ class TestObserve:
             ({"Options": {"com.docker.network.driver.mtu": "1400"}}, {"mtu": 1400}),
             ({"Options": None}, {}),
             ({"IPAM": {"Config": [{"Subnet": "10.9.0.0/24"}]}}, {"subnet": "10.9.0.0/24"}),
+            (
+                {"IPAM": {"Config": [{"Subnet": "fd00:9::/64"}, {"Subnet": "10.9.0.0/24"}]}},
+                {"subnet": "10.9.0.0/24"},
+            ),
             ({"IPAM": {"Config": None}}, {"subnet": ""}),
         ],
     )
