@@ -279,6 +279,14 @@ class TestEngine:
 
         assert (found.level, found.subject, found.what) == (BLOCKING, subject, what)
 
+    def test_new_engine_of_a_worker(self) -> None:
+        """Traefik asks the engine of its manager, never a worker's."""
+        site = declared(traefik={"image": "traefik:v3.5"}).site
+        seen = host("docker04", engine=replace(ENGINE, min_api="1.44"))
+
+        assert gist(engine(site, "docker04", seen)) == [(FINE, "docker04", "engine")]
+        assert only(engine(site, "docker02", seen)).level is BLOCKING
+
     def test_masked(self) -> None:
         """A unit that will not start at the next boot is a warning while it runs."""
         found = [*engine(SITE, "docker02", host(engine=replace(ENGINE, unit="masked")))]

@@ -26,7 +26,7 @@ NO_SWARM = {
 
 
 def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
-    """Every node's engine answers, is in the Swarm, and speaks an API that Traefik knows."""
+    """Every node's engine answers and is in the Swarm; a manager's speaks an API Traefik knows."""
     facts = seen.engine
     if facts is None:
         return
@@ -70,7 +70,7 @@ def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
             "the Swarm is asked and changed through the first declared manager",
             f"on another manager: docker node promote {facts.node_id}; or declare it a worker",
         )
-    elif too_old(site.traefik.image, facts.min_api):
+    elif host in site.managers and too_old(site.traefik.image, facts.min_api):
         yield Finding(
             Level.BLOCKING,
             host,
