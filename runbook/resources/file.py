@@ -112,7 +112,7 @@ class File:
         """Return the snippet that reads the file."""
         return (
             f"f={shlex.quote(self.path.removeprefix('~/'))}\n"
-            'if [ -e "$f" ]; then stat -c "%04a %U:%G" "$f" && base64 -w0 "$f"\n'
+            'if [ -e "$f" ]; then stat -L -c "%04a %U:%G" "$f" && base64 -w0 "$f"\n'
             "else echo absent; fi"
         )
 

@@ -416,6 +416,15 @@ class TestInstall:
         assert (home / "real" / "f").read_text() == "foreign\n" + BLOCK
         assert [path.name for path in (home / "real").iterdir()] == ["f"]
 
+    def test_permissions_behind_a_link(self, home: Path, site: Live) -> None:
+        """A link's own are not those of the file, which keeps what it had."""
+        (home / "real").write_text("foreign\n")
+        (home / "real").chmod(0o640)
+        (home / "f").symlink_to("real")
+        change_of(File("docker01", "~/f", "ours\n", block=True), site).make(site)
+
+        assert (home / "real").stat().st_mode & 0o7777 == 0o640
+
     def test_no_regular_file(self, home: Path) -> None:
         """A folder or a pipe in its place is no file to replace."""
         (home / "f").mkdir()
