@@ -24,7 +24,7 @@ MOVED = 75  # exit status: the file is no longer what was read; EX_TEMPFAIL of s
 ABSENT = "absent"
 
 # Reads standard input into a file beside the target, has it checked, keeps the old one, moves.
-# Arguments: path, mode, owner or empty, backup or empty, check command, for which $1 is the new
+# Arguments: path, mode, new owner or empty, backup or empty, check command, for which $1 is the new
 # file, and the SHA-256 of what the file must be after and before. The rename is the only moment at
 # which the target changes (rename(2) is atomic); whatever fails earlier leaves it as it was. The
 # file beside it begins with a dot, so that no program that reads a folder takes it for one of its
@@ -270,7 +270,7 @@ def _install(file: File, before: FileFacts, after: FileFacts, live: Live) -> Non
     arguments = [
         file.path.removeprefix("~/"),
         after.mode,
-        "" if at_home else after.owner,
+        "" if at_home or after.owner == before.owner else after.owner,
         file.backup(before).removeprefix("~/"),
         file.check,
         after.digest,

@@ -452,6 +452,15 @@ class TestInstall:
             "absent",
         )
 
+    def test_owner_is_kept_without_its_name(self) -> None:
+        """An owner whom the host no longer knows by a name has no name to be given."""
+        fleet = FakeFleet()
+        (change,) = RULES.plan(FileFacts("foreign\n", "0640", "UNKNOWN:UNKNOWN"), 0)
+        change.make(live(parameters("article"), fleet))
+        (command,) = fleet.commands
+
+        assert command.argv[5:7] == ("0640", "")
+
     def test_failure_names_the_host(self) -> None:
         """A full disk is an error of that host, with what was said."""
 
