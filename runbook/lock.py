@@ -272,9 +272,11 @@ class SwarmLock:
         current = self._other()
         if current is None or not self._is_own(current):
             return False
-        # Where it fails, the run's other kernel has renewed it in between.
-        self._update(current, self._labels | {"runbook.renewed": str(count)})
-        return True
+        if self._update(current, self._labels | {"runbook.renewed": str(count)}):
+            return True
+        # The run's other kernel has renewed it in between, or another run has taken it over.
+        current = self._other()
+        return current is not None and self._is_own(current)
 
     def _update(self, held: dict[str, Any], labels: dict[str, str]) -> bool:
         """Write labels to a lock that is as it was seen, and return whether it still was."""

@@ -289,6 +289,20 @@ class TestLost:
             with pytest.raises(Refused, match="stood still"):
                 taken.proceed()
 
+    def test_while_it_is_renewed(self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A renewal that fails because another run took the lock over is none."""
+        monkeypatch.setattr(lock, "RENEW_S", 60)
+        with taking(store) as taken:
+            (held,) = store.held.values()
+            update = taken._update
+
+            def late(seen: dict[str, Any], labels: dict[str, str]) -> bool:
+                held.update(Version={"Index": 999}, Spec=held["Spec"] | {"Labels": OTHER})
+                return update(seen, labels)
+
+            monkeypatch.setattr(taken, "_update", late)
+            assert not taken._renew_once(1)
+
     def test_leaves_the_lock_of_the_other(self, store: ConfigStore) -> None:
         """What the other run took is not removed at the end."""
         with taking(store) as taken:
