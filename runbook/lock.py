@@ -123,13 +123,14 @@ class SwarmLock:
     ) -> None:
         self._stop.set()
         self._renewer.join()
-        # Where it is gone, another kernel of the run was faster, or somebody took it for dead.
-        self._remove(self._id)
+        # Where it is gone, another kernel of the run was faster, or somebody took it for dead;
+        # where it stays, it goes stale, and what the block came to is told all the same.
+        with suppress(RunbookError):
+            self._remove(self._id)
 
     def release(self) -> None:
         """Give the lock back; where that fails, it goes stale."""
-        with suppress(RunbookError):
-            self.__exit__(None, None, None)
+        self.__exit__(None, None, None)
 
     def proceed(self) -> None:
         """Let the run go on only while it is certain that the lock is held.

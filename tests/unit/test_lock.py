@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -73,6 +74,17 @@ class TestTaken:
         with pytest.raises(ZeroDivisionError), taking(store):
             raise ZeroDivisionError
         assert names(store) == []
+
+    @pytest.mark.parametrize("error", [None, ZeroDivisionError])
+    def test_that_cannot_be_given_back(
+        self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch, error: type[Exception] | None
+    ) -> None:
+        """It goes stale; what came of the work in the block is what is told."""
+        monkeypatch.setattr(store, "_delete", lambda _held: Failure(503, "gone"))
+        with pytest.raises(error) if error else nullcontext(), taking(store):
+            if error:
+                raise error
+        assert names(store) == [NAME]
 
     def test_says_whose_it_is(self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its labels have the run and the operator, after a renewal too."""
