@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -311,9 +310,7 @@ class Fleet:
         Raises:
             Unreachable: No new connection comes through, or another host answers there.
         """
-        endpoint = self.config.endpoint(host)
-        if address is not None:
-            endpoint = replace(endpoint, address=address)
+        endpoint = self.config.endpoint(host, address)
         transport = self.pool.open(endpoint)
         try:
             yield Connection(host, endpoint.user, lambda: transport, self.transcript)

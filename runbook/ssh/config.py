@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook.errors import BadInput
+from runbook.errors import BadInput, Unreachable
 
 SSH_PORT = 22
 ASKING_S = 30  # "Match exec" and CanonicalizeHostname may take their time
@@ -124,19 +124,23 @@ class SshConfig:
         for host in addresses:  # every mistake shows before the first connection
             self._options(Hop(host))
 
-    def endpoint(self, host: str) -> Endpoint:
+    def endpoint(self, host: str, at: str | None = None) -> Endpoint:
         """Return where and how a host is reached.
 
         Args:
             host: Its name in the site.
+            at: Another address to reach it at; it is known by its own all the same.
 
         Raises:
             BadInput: The configuration asks for something wrong or unsupported for this host.
+            Unreachable: Its ProxyCommand leads to no other address.
 
         """
-        return self._endpoint(Hop(host), jumps=None, trail=())
+        return self._endpoint(Hop(host), jumps=None, trail=(), at=at)
 
-    def _endpoint(self, hop: Hop, jumps: str | None, trail: tuple[Hop, ...]) -> Endpoint:
+    def _endpoint(
+        self, hop: Hop, jumps: str | None, trail: tuple[Hop, ...], at: str | None = None
+    ) -> Endpoint:
         if hop in trail:
             circle = " -> ".join(hop.host for hop in (*trail, hop))
             raise BadInput(f"ProxyJump goes in a circle: {circle}")
@@ -153,10 +157,16 @@ class SshConfig:
                 "ProxyUseFdpass is not supported: the ProxyCommand has to pass on what is sent",
                 host=hop.host,
             )
+        if at and command and "%h" not in command:
+            raise Unreachable(
+                f"the ProxyCommand `{command}` has no %h, and so does not lead to {at}",
+                host=hop.host,
+                todo=f"write %h for the address in the ProxyCommand of {hop.host}",
+            )
         timeout = _one(options, "connecttimeout")
         return Endpoint(
             host=hop.host,
-            address=address,
+            address=at or address,
             port=port,
             user=user,
             identities=_identities(options.get("identityfile", ()), tokens),
@@ -167,7 +177,7 @@ class SshConfig:
             global_known_hosts=_files(_one(options, "globalknownhostsfile"), tokens),
             connect_timeout_s=float(timeout) if timeout else None,
             via=self._via(jumps, (*trail, hop)),
-            command=_expanded(command, tokens, hop.host),
+            command=_expanded(command, tokens | {"h": at or address}, hop.host),
         )
 
     def _via(self, jumps: str, trail: tuple[Hop, ...]) -> Endpoint | None:

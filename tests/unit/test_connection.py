@@ -578,6 +578,25 @@ class TestFresh:
             with pytest.raises(Unreachable), fleet.fresh("gateway", address="localhost"):
                 pass
 
+    def test_another_address_by_a_command(
+        self, client: Client, sshd: Sshd, inner_sshd: Sshd
+    ) -> None:
+        """A ProxyCommand leads to the other address, or else nobody is met there."""
+        client.site(f"Host gateway\n  Port {sshd.port}\n")
+        jump = f"  ProxyCommand ssh -F {client.folder}/jump -q gateway -W"
+        (client.folder / "ssh_config").rename(client.folder / "jump")
+        with only_host(client, inner_sshd.port, f"{jump} %h:%p\n") as fleet:
+            with fleet.fresh("gateway", address="localhost") as connection:
+                assert connection.run(["true"]).status == 0
+            with pytest.raises(Unreachable), fleet.fresh("gateway", address="127.0.0.2"):
+                pass
+        with (
+            only_host(client, inner_sshd.port, f"{jump} {LOOPBACK}:%p\n") as fleet,
+            pytest.raises(Unreachable, match="has no %h"),
+            fleet.fresh("gateway", address="localhost"),
+        ):
+            pass
+
 
 class TestHostKey:
     """Only hosts that somebody confirmed."""
