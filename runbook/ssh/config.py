@@ -45,7 +45,7 @@ class Endpoint:
         global_known_hosts: The machine's known hosts files.
         connect_timeout_s: ConnectTimeout in seconds, or ``None`` where it is not configured.
         via: The jump host it is reached through, or ``None``.
-        command: ProxyCommand, for ``/bin/sh``; empty where there is none.
+        command: ProxyCommand, for the operator's shell; empty where there is none.
 
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import tempfile
@@ -14,7 +15,7 @@ class ProxySocket(socket.socket):
     """A socket whose other end a command has as its standard input and output.
 
     Args:
-        command: The command, for ``/bin/sh``.
+        command: The command, for the operator's shell: ssh_config(5), ProxyCommand.
 
     """
 
@@ -26,7 +27,7 @@ class ProxySocket(socket.socket):
             # exec, as ssh does: the command itself is ended with the connection, not its shell.
             # A session of its own, so that Ctrl-C is for the run, which then closes in order.
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", f"exec {command}"],
+                [os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {command}"],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=self._errors,

@@ -531,6 +531,16 @@ class TestProxyCommand:
         until(process.poll, holds=lambda status: status is not None, timeout_s=5)
         assert process.poll() is not None
 
+    def test_is_for_the_shell_of_the_user(
+        self, client: Client, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As ssh has it, so that what only that shell understands works here, too."""
+        monkeypatch.setenv("SHELL", shutil.which("bash") or "")
+        jump = f"ssh -F {client.folder}/jump -q -W {LOOPBACK}:%p gateway"
+        (client.folder / "jump").write_text(client.defaults() + f"Port {sshd.port}\n")
+        with only_host(client, sshd.port, f"  ProxyCommand {jump} 2> >(cat >&2)\n") as fleet:
+            assert fleet["gateway"].run(["true"]).status == 0
+
     @pytest.mark.parametrize(
         ("command", "cause"),
         [
