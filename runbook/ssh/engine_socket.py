@@ -287,8 +287,15 @@ def no_engine(user: str, host: str, errors: bytes) -> RunbookError:
         return Refused(
             f"there is no docker command: {said}", host=host, todo="install Docker Engine there"
         )
+    if not said:  # it was there, since `dial-stdio` says why it cannot connect
+        return Lost(
+            "the Docker Engine closed the connection during a request; whether it took effect is "
+            "not known",
+            host=host,
+            todo=f"see `systemctl status docker` on {host}, and run it again",
+        )
     return Unreachable(
-        f"the Docker Engine does not run: {said or 'it closed the connection'}",
+        f"the Docker Engine does not run: {said}",
         host=host,
         todo=f"start it on {host}: `sudo systemctl start docker`",
     )

@@ -123,6 +123,13 @@ class TestEngine:
         assert client.info()["Name"] == "docker01"
         assert engine_host.dialled == 2
 
+    def test_that_ends_on_the_first_request(self, connection: Connection) -> None:
+        """An engine that took a request and ends without a word may have done what it asked."""
+        client = engine(connection)
+        connection.transport.close()  # so that the next request is the first of its session
+        with pytest.raises(Lost, match="took effect is not known"), translated("docker01"):
+            client.containers.get("dies")
+
     def test_after_a_lost_connection(self, connection: Connection) -> None:
         """A client that outlives its SSH connection opens it again."""
         client = engine(connection)
