@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import paramiko
 
-from runbook.errors import Lost, Refused, RunbookError
+from runbook.errors import Lost, Refused, RunbookError, Unreachable
 from runbook.ssh.channel import Channel, Transport
 from runbook.ssh.command import CommandFailed, CommandTimeout, Result, last_words
 from runbook.ssh.config import SshConfig
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["CommandFailed", "CommandTimeout", "Connection", "Fleet", "Result", "Transcript"]
 
 SESSION_TIMEOUT_S = 10.0  # to open a channel on a connection that is already there
+BEGIN_TIMEOUT_S = 60.0  # for PAM, the startup files and sudo, which may ask a directory or DNS
 
 T = TypeVar("T")
 
@@ -135,11 +136,11 @@ class Connection:
 
         Raises:
             Refused: The login shell or sudo does not let this user act.
-            Unreachable: The connection was lost.
+            Unreachable: The connection was lost, or the shell does not begin in time.
         """
         fence, sudo_needed = _fence(), sudo and self.user != "root"
         channel = self.session()
-        channel.settimeout(SESSION_TIMEOUT_S)
+        channel.settimeout(BEGIN_TIMEOUT_S)
         begun, stdout, stderr, trouble = False, b"", b"", ""
         try:
             channel.exec_command(command_line(fence, sudo=sudo_needed))
@@ -147,6 +148,15 @@ class Connection:
             # The shell reads ahead: only what is sent from here on is for the command.
             begun, stdout = until_fence(channel.recv, fence)
             stderr = until_fence(channel.recv_stderr, fence)[1] if begun else b""
+        except TimeoutError as error:
+            channel.close()
+            what = "sudo" if sudo_needed else "the login shell"
+            trial = "sudo -n true" if sudo_needed else "true"
+            raise Unreachable(
+                f"{what} of {self.user} did not begin within {BEGIN_TIMEOUT_S:g} s",
+                host=self.host,
+                todo=f"see what `ssh {self.host} {trial}` waits for",
+            ) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             trouble = str(error)  # such as a closed socket: what the host said of it comes first
         if begun:

@@ -252,6 +252,21 @@ class TestLoginShell:
         assert "ssh gateway sh -s" in caught.value.todo
         assert not touched.exists()
 
+    def test_slow_shell(
+        self, client: Client, start_sshd: Callable[..., Sshd], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A shell that takes its time is waited for; one that takes too long is called slow."""
+        server = start_sshd('ForceCommand sleep 1.5; eval "$SSH_ORIGINAL_COMMAND"')
+        client.known_hosts.write_text(server.known_as())
+        monkeypatch.setattr(module, "SESSION_TIMEOUT_S", 1)
+        with only_host(client, server.port) as fleet:
+            channel = fleet["gateway"].become(["echo", "here"])
+            assert channel.recv(100) == b"here\n"
+            channel.close()
+            monkeypatch.setattr(module, "BEGIN_TIMEOUT_S", 1)
+            with pytest.raises(Unreachable, match="did not begin within 1 s"):
+                fleet["gateway"].become(["echo", "here"])
+
     def test_cut_script(self, client: Client, sshd: Sshd) -> None:
         """Of a script that does not arrive whole, nothing is run."""
         touched = client.folder / "touched"
