@@ -119,8 +119,8 @@ class _Stage:
 
     def _ended(self, futures: Iterable[Future[Outcome]]) -> Iterator[Outcome]:
         for future in futures:
+            self._running.discard(future)  # first: a mistake in it must not hide the others
             outcome = future.result()
-            self._running.discard(future)
             self._outcomes.append(outcome)
             self._reports.ended(outcome)
             yield outcome

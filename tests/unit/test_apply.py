@@ -102,6 +102,20 @@ def met(meeting: threading.Barrier) -> None:
 class TestFailure:
     """What a change that does not succeed stops."""
 
+    def test_a_mistake_hides_no_other_outcome(self, log: Log) -> None:
+        """What came of other hosts' changes is told, whatever went wrong in one."""
+        seen = threading.Event()  # nobody tells when the mistake was seen, so it is given a moment
+
+        def late(_live: Live) -> None:
+            seen.wait(0.3)
+
+        with pytest.raises(ZeroDivisionError):
+            log.apply(
+                log.change("wrong", error=ZeroDivisionError()),
+                Change("docker02", "late", "update", "a", "b", "", 0, late),
+            )
+        assert log.lines[-1] == "late done"
+
     def test_stops_its_host_at_once(self, log: Log) -> None:
         """Later changes of the same stage are made on other hosts only."""
         outcomes = log.apply(
