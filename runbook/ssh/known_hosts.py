@@ -44,7 +44,8 @@ class KnownKey:
     def names_host(self, name: str) -> bool:
         """Whether this line is about a host of this name."""
         if self.names.startswith("|1|"):
-            return _is_hash_of(name, self.names)
+            # ssh writes host names in lower case, and a HostKeyAlias as it is configured.
+            return any(_is_hash_of(n, self.names) for n in {name, name.lower()})
         patterns = self.names.lower().split(",")
         if any(p.startswith("!") and _matches(p[1:], name.lower()) for p in patterns):
             return False

@@ -39,6 +39,17 @@ class TestVerdict:
         """The very key is known."""
         assert verdict(tmp_path, f"# mine\n\n{NAME} {keys[0]} comment\n", keys[0]) == "yes"
 
+    @pytest.mark.parametrize("written", ["docker01", "Docker01"])
+    def test_capitals(self, tmp_path: Path, keys: tuple[str, str], written: str) -> None:
+        """A name is hashed in lower case, however the site writes it."""
+        path = tmp_path / "known_hosts"
+        path.write_text(f"{written} {keys[0]}\n")
+        command = ["ssh-keygen", "-q", "-H", "-f", str(path)]
+        subprocess.run(command, check=True, capture_output=True)
+
+        assert "|1|" in path.read_text()
+        assert verdict(tmp_path, path.read_text(), keys[0], name="Docker01") == "yes"
+
     def test_unknown(self, tmp_path: Path, keys: tuple[str, str]) -> None:
         """A host that no line is about."""
         assert verdict(tmp_path, f"203.0.113.1 {keys[0]}\n", keys[0]) == "no"
