@@ -45,6 +45,7 @@ class Endpoint:
         global_known_hosts: The machine's known hosts files.
         connect_timeout_s: ConnectTimeout in seconds, or ``None`` where it is not configured.
         via: The jump host it is reached through, or ``None``.
+        certificates: Certificates of the operator's keys, beside those named after their files.
         command: ProxyCommand, for the operator's shell; empty where there is none.
 
     """
@@ -61,6 +62,7 @@ class Endpoint:
     global_known_hosts: tuple[Path, ...]
     connect_timeout_s: float | None
     via: Endpoint | None
+    certificates: tuple[Path, ...] = ()
     command: str = ""
 
     @property
@@ -177,6 +179,7 @@ class SshConfig:
             global_known_hosts=_files(_one(options, "globalknownhostsfile"), tokens),
             connect_timeout_s=float(timeout) if timeout else None,
             via=self._via(jumps, (*trail, hop)),
+            certificates=_identities(options.get("certificatefile", ()), tokens),
             command=_expanded(command, tokens | {"h": at or address}, hop.host),
         )
 

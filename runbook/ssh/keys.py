@@ -1,8 +1,9 @@
 """The private keys that are offered to a host: those of the agent and those in files.
 
 The order is OpenSSH's: configured keys that the agent holds, the agent's other keys unless
-IdentitiesOnly forbids them, then configured keys from their files. A passphrase is never asked for.
-Source: ssh_config(5), IdentityFile, IdentitiesOnly and IdentityAgent; OpenSSH's PROTOCOL.key.
+IdentitiesOnly forbids them, then configured keys from their files, each with its certificates
+first. A passphrase is never asked for. Source: ssh_config(5), IdentityFile, CertificateFile,
+IdentitiesOnly and IdentityAgent; OpenSSH's PROTOCOL.key and PROTOCOL.certkeys.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ import socket
 import threading
 from base64 import b64decode
 from binascii import Error as NotBase64
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.agent import AgentSSH
-from paramiko.pkey import OPENSSH_AUTH_MAGIC, UnknownKeyType
+from paramiko.pkey import OPENSSH_AUTH_MAGIC, PublicBlob, UnknownKeyType
 
 from runbook.ssh.config import Endpoint
 from runbook.ssh.known_hosts import fingerprint
@@ -53,6 +54,34 @@ class KeyFile:
     key: paramiko.PKey | None
     public: bytes | None
     trouble: str = ""
+
+
+class Certified(paramiko.PKey):
+    """A key that is offered with a certificate of it.
+
+    Args:
+        key: The key, which signs.
+        certificate: What a certificate authority says of it.
+
+    """
+
+    def __init__(self, key: paramiko.PKey, certificate: PublicBlob) -> None:
+        self._key = key
+        self.public_blob = certificate
+
+    def get_name(self) -> str:
+        """Return the type of the key."""
+        return self._key.get_name()
+
+    def sign_ssh_data(self, data: bytes, algorithm: str | None = None) -> paramiko.Message:
+        """Return the signature of the key.
+
+        Args:
+            data: What to sign.
+            algorithm: How to.
+
+        """
+        return self._key.sign_ssh_data(data, algorithm)
 
 
 class Agent(AgentSSH):
@@ -114,7 +143,10 @@ class Identities:
                 troubles.append(f"the agent at {endpoint.agent} does not answer ({error})")
         try:
             held = agent.get_keys() if agent else ()
-            yield tuple(_in_order(files, held, endpoint.identities_only)), tuple(troubles)
+            plain = _in_order(files, held, endpoint.identities_only)
+            names = (path.with_name(f"{path.name}-cert.pub") for path in endpoint.identities)
+            certificates = _certificates((*endpoint.certificates, *names))
+            yield tuple(_with_certificates(plain, certificates)), tuple(troubles)
         finally:
             if agent:
                 agent.close()
@@ -145,7 +177,34 @@ def read_key_file(path: Path) -> KeyFile:
     except (ValueError, paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm):
         public = _public_half(path)
         return KeyFile(path, None, public, "" if public else f"{path} is not a private key")
+    key.public_blob = None  # a certificate beside it may have expired, so the key alone counts, too
     return KeyFile(path, key, key.asbytes())
+
+
+def _certificates(paths: Iterable[Path]) -> dict[Path, PublicBlob]:
+    found = {}
+    for path in paths:
+        with suppress(OSError, ValueError, paramiko.SSHException):  # as ssh does: passed over
+            found[path] = PublicBlob.from_file(str(path))
+    return found
+
+
+def _with_certificates(
+    offers: Iterable[Offer], certificates: Mapping[Path, PublicBlob]
+) -> Iterator[Offer]:
+    for offer in offers:
+        for path, certificate in certificates.items():
+            if _certifies(certificate.key_blob, offer.key.asbytes()):
+                yield Offer(f"{offer.label} with {path}", Certified(offer.key, certificate))
+        yield offer
+
+
+def _certifies(certificate: bytes, public: bytes) -> bool:
+    """Whether it is a certificate of this key: its fields follow the type and a nonce."""
+    there, key = paramiko.Message(certificate), paramiko.Message(public)
+    same_type = there.get_text().startswith(key.get_text())
+    there.get_string()
+    return same_type and there.get_remainder().startswith(key.get_remainder())
 
 
 def _in_order(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -197,3 +198,65 @@ class TestLogin:
             pytest.raises(Unreachable, match=r"there was no key to try; .* has a passphrase"),
         ):
             fleet["docker01"]
+
+
+class TestCertificate:
+    """Keys that a certificate authority vouches for: ssh-keygen(1), CERTIFICATES."""
+
+    @pytest.fixture
+    def authority(self, client: Client, start_sshd: Callable[..., Sshd]) -> Sshd:
+        """A server that lets in whom an authority certified, and no key alone."""
+        generate_key(client.folder / "authority", "ed25519")
+        server = start_sshd(
+            f"TrustedUserCAKeys {client.folder}/authority.pub\nAuthorizedKeysFile none\n"
+        )
+        client.known_hosts.write_text(server.known_as())
+        return server
+
+    def certify(self, client: Client, key: Path, validity: str = "always:forever") -> Path:
+        """Certify a key, and return the certificate."""
+        command = ["ssh-keygen", "-q", "-s", client.folder / "authority", "-I", "operator"]
+        command += ["-n", getpass.getuser(), "-V", validity, key.with_suffix(".pub")]
+        subprocess.run(command, check=True)
+        return key.with_name(f"{key.name}-cert.pub")
+
+    def enter(self, client: Client, server: Sshd, more: str = "") -> None:
+        """Log in."""
+        config = f"Host gateway\n  Port {server.port}\n{more}"
+        with Fleet(client.site(config), Transcript(None)) as fleet:
+            assert fleet["gateway"].run(["true"]).status == 0
+
+    @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+    def test_beside_the_key(self, client: Client, authority: Sshd, kind: str) -> None:
+        """The file that is named after the key's is its certificate."""
+        key = client.folder / "key"
+        generate_key(key, kind)
+        self.certify(client, key)
+
+        self.enter(client, authority, f"  IdentityFile {key}\n")
+
+    def test_elsewhere(self, client: Client, authority: Sshd) -> None:
+        """CertificateFile names one."""
+        path = self.certify(client, client.key).rename(client.folder / "mine.pub")
+
+        self.enter(client, authority, f"  CertificateFile {path}\n")
+
+    @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+    def test_of_a_key_in_the_agent(
+        self, client: Client, authority: Sshd, agent: SshAgent, kind: str
+    ) -> None:
+        """The agent signs, and the certificate is on disk."""
+        key = client.folder / "key"
+        generate_key(key, kind)
+        agent.add(key)
+        self.certify(client, key)
+        lock(key)
+
+        self.enter(client, authority, f"  IdentityFile {key}\n  IdentityAgent {agent.socket}\n")
+
+    def test_that_has_expired(self, client: Client, sshd: Sshd) -> None:
+        """It does not hinder the key alone, where that is let in."""
+        generate_key(client.folder / "authority", "ed25519")
+        self.certify(client, client.key, "20200101:20200102")
+
+        self.enter(client, sshd)
