@@ -217,12 +217,20 @@ def _answered(error: errors.APIError, host: str, step: str | None) -> RunbookErr
     said = error.explanation or str(error)
     for pattern, meaning, todo in REFUSALS:
         if pattern.search(said):
+            if "DeadlineExceeded" in said and _changes(error):
+                message = f"{meaning}, and whether the request took effect is not known: {said}"
+                return Lost(message, host=host, step=step, todo=todo)
             return Refused(f"{meaning}: {said}", host=host, step=step, todo=todo)
     message = f"the Docker Engine answered {error.status_code}: {said}"
     # "update out of sequence": the object's Version.Index was not the current one.
     conflict = error.status_code == 409 or "out of sequence" in said
     kind = Conflict if conflict else _kind(error)
     return kind(message, host=host, step=step, status=error.status_code)
+
+
+def _changes(error: errors.APIError) -> bool:
+    request = getattr(error.response, "request", None)
+    return request is not None and request.method != "GET"
 
 
 def _unanswered(error: Exception, host: str, step: str | None) -> RunbookError:

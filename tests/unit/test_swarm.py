@@ -294,6 +294,19 @@ class TestTranslated:
         assert (caught.value.host, caught.value.step) == ("docker01", "step")
         assert message in caught.value.message
 
+    @pytest.mark.parametrize(("method", "kind"), [("GET", Refused), ("POST", Lost)])
+    def test_quorum_lost_meanwhile(self, method: str, kind: type[RunbookError]) -> None:
+        """What the managers did not agree on in time, they may still agree on."""
+        response = requests.Response()
+        response.status_code = 500
+        response.request = requests.Request(method, "http://localhost/").prepare()
+        said = "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
+        with pytest.raises(RunbookError, match="quorum") as caught, translated("docker01", "step"):
+            raise docker.errors.APIError("error", response=response, explanation=said)
+
+        assert type(caught.value) is kind
+        assert "docker node ls" in caught.value.todo
+
     @pytest.mark.parametrize(
         ("error", "kind"),
         [
