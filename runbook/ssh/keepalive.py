@@ -50,18 +50,24 @@ class Watchdog:
         self._stop.set()
 
     def _look(self) -> None:
+        listening = looked = time.monotonic()
         while not self._stop.wait(LOOK_EVERY_S):
+            now = time.monotonic()
+            if now - looked > ASK_AFTER_S:  # this process stood still, and could hear nobody
+                listening = now
+            looked = now
             with self._lock:
                 transports = tuple(self._transports)
             for transport in transports:
-                if transport.is_active() and _silence_s(transport) > DEAD_AFTER_S:
+                silence_s = now - max(_heard(transport), listening)
+                if transport.is_active() and silence_s > DEAD_AFTER_S:
                     transport.close()
 
 
-def _silence_s(transport: paramiko.Transport) -> float:
+def _heard(transport: paramiko.Transport) -> float:
     listener = transport.packetizer
     assert isinstance(listener, Listener)
-    return time.monotonic() - listener.heard
+    return listener.heard
 
 
 def _asking(transport: paramiko.Transport) -> Callable[[], None]:

@@ -12,6 +12,7 @@ import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import paramiko
 import pytest
@@ -20,7 +21,7 @@ from servers import LOOPBACK, Client, Sshd, free_port, generate_key
 from runbook import connection as module
 from runbook.connection import Connection, Fleet, Transcript
 from runbook.errors import Lost, Refused, RunbookError, Unreachable
-from runbook.ssh import keepalive
+from runbook.ssh import keepalive, transport
 from runbook.ssh.command import CommandFailed, CommandTimeout
 from runbook.ssh.errors import MEANING
 from runbook.ssh.known_hosts import KnownHosts
@@ -413,6 +414,20 @@ class TestLost:
             assert time.monotonic() - before < 5
         finally:
             os.kill(session, signal.SIGKILL)
+
+    def test_stood_still(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Who was suspended has heard nobody meanwhile, and takes no host for dead therefore."""
+        monkeypatch.setattr(keepalive, "LOOK_EVERY_S", 0.1)
+        passed = [0.0]
+        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + sum(passed))
+        for user in (keepalive, transport):
+            monkeypatch.setattr(user, "time", clock)
+        gateway = fleet["gateway"]
+        resumed = threading.Timer(0.5, passed.append, [3600.0])  # between two looks
+        resumed.start()
+
+        assert gateway.run(["sleep", "1"]).status == 0
+        resumed.join()
 
     def test_quiet_host_is_alive(
         self, client: Client, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
