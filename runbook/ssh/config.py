@@ -19,6 +19,7 @@ from pathlib import Path
 from runbook.errors import BadInput, Unreachable
 
 SSH_PORT = 22
+FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 ASKING_S = 30  # "Match exec" and CanonicalizeHostname may take their time
 # What ssh names where no IdentityFile is configured, and the libraries here cannot use.
 UNUSABLE = ("id_dsa", "id_xmss", "id_ecdsa_sk", "id_ed25519_sk")
@@ -46,6 +47,8 @@ class Endpoint:
         connect_timeout_s: ConnectTimeout in seconds, or ``None`` where it is not configured.
         via: The jump host it is reached through, or ``None``.
         certificates: Certificates of the operator's keys, beside those named after their files.
+        family: AddressFamily: which addresses of a name are tried, as ``socket`` calls it.
+        source: BindAddress: where the connection comes from; empty where any will do.
         command: ProxyCommand, for the operator's shell; empty where there is none.
 
     """
@@ -63,6 +66,8 @@ class Endpoint:
     connect_timeout_s: float | None
     via: Endpoint | None
     certificates: tuple[Path, ...] = ()
+    family: int = socket.AF_UNSPEC
+    source: str = ""
     command: str = ""
 
     @property
@@ -180,6 +185,8 @@ class SshConfig:
             connect_timeout_s=float(timeout) if timeout else None,
             via=self._via(jumps, (*trail, hop)),
             certificates=_identities(options.get("certificatefile", ()), tokens),
+            family=FAMILIES.get(_one(options, "addressfamily"), socket.AF_UNSPEC),
+            source=_one(options, "bindaddress"),
             command=_expanded(command, tokens | {"h": at or address}, hop.host),
         )
 

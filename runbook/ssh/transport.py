@@ -171,19 +171,25 @@ def known_hosts(endpoint: Endpoint) -> KnownHosts:
 
 def _directly(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
     try:
-        found = socket.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
-        return _first_to_answer(found, deadline)
+        found = socket.getaddrinfo(
+            endpoint.address, endpoint.port, endpoint.family, socket.SOCK_STREAM
+        )
+        return _first_to_answer(found, endpoint.source, deadline)
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that DNS could not even carry
         raise failed(endpoint, "TCP connection", error, deadline) from error
 
 
-def _first_to_answer(found: Sequence[tuple[object, ...]], deadline: Deadline) -> socket.socket:
+def _first_to_answer(
+    found: Sequence[tuple[object, ...]], source: str, deadline: Deadline
+) -> socket.socket:
     # As socket.create_connection(), whose timeout counts anew for every address of a name.
     failure = OSError("the name has no address")
     for family, kind, protocol, _, address in found:
         reached = socket.socket(family, kind, protocol)  # type: ignore[arg-type]
         try:
             reached.settimeout(deadline.left_s)
+            if source:
+                reached.bind((source, 0))
             reached.connect(address)  # type: ignore[arg-type]
         except OSError as error:
             reached.close()

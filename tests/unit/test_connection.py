@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import signal
@@ -828,6 +829,26 @@ class TestReach:
                 pytest.raises(Unreachable, match="within 1 s"),
             ):
                 fleet["gateway"]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere loopback has one address")
+    def test_from_an_address(self, client: Client, sshd: Sshd) -> None:
+        """BindAddress is where the connection comes from: a firewall may ask for it."""
+        with only_host(client, sshd.port, "  BindAddress 127.0.0.5\n") as fleet:
+            fleet["gateway"].run(["true"])
+
+        assert f"publickey for {getpass.getuser()} from 127.0.0.5" in sshd.log
+
+    def test_address_family(self, client: Client, sshd: Sshd) -> None:
+        """AddressFamily says which addresses of a name are tried."""
+        named = "  HostName localhost\n  HostKeyAlias alias\n  AddressFamily"
+        client.known_hosts.write_text(f"alias {sshd.public_key()}\n")
+        with only_host(client, sshd.port, f"{named} inet\n") as fleet:
+            assert fleet["gateway"].run(["true"]).status == 0
+        with (
+            only_host(client, sshd.port, f"{named} inet6\n") as fleet,
+            pytest.raises(Unreachable),
+        ):
+            fleet["gateway"]
 
     def test_not_ssh(self, client: Client) -> None:
         """A port where something else answers."""
