@@ -157,7 +157,7 @@ class SshConfig:
         alias = _one(options, "hostkeyalias")
         names = (address, hop.host) if known_by_name else (address,)
         tokens = _tokens(hop.host, address, port, user) | {"k": alias or address}
-        jumps = jumps or _one(options, "proxyjump")
+        jumps = jumps or _expanded(_one(options, "proxyjump"), tokens, hop.host)
         command = "" if jumps else _one(options, "proxycommand")
         if command and _one(options, "proxyusefdpass") == "yes":
             raise BadInput(
@@ -264,7 +264,7 @@ def _tokens(host: str, address: str, port: int, user: str) -> dict[str, str]:
 def _expanded(text: str, tokens: Mapping[str, str], host: str) -> str:
     def replaced(found: re.Match[str]) -> str:
         if found[1] not in tokens:
-            raise BadInput(f'ProxyCommand "{text}": {found[0]} is not supported', host=host)
+            raise BadInput(f'SSH configuration: "{text}": {found[0]} is not supported', host=host)
         return tokens[found[1]]
 
     return re.sub(r"%(.?)", replaced, text)

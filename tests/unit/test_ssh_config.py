@@ -194,6 +194,14 @@ class TestJumps:
 
         assert [place.split("@")[1] for place in login] == ["one:22", "two:22", "10.0.0.11:22"]
 
+    def test_tokens(self, tmp_path: Path) -> None:
+        """A jump host may be named after the host and its user, as ssh allows."""
+        text = "Match originalhost docker*\n  User gerard\n  ProxyJump %r@gate-%n\n"
+        found = endpoint(tmp_path, text)
+
+        assert found.via is not None
+        assert (found.via.user, found.via.address) == ("gerard", "gate-docker01")
+
     def test_same_login(self, tmp_path: Path) -> None:
         """A jump host and a host of the site are one where user, address and port are."""
         text = "Host docker01\n  ProxyJump gw\nHost gw\n  HostName 203.0.113.1\nHost *\n  User g\n"
