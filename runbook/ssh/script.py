@@ -48,8 +48,9 @@ def running(argv: Sequence[str], stdin: str, fence: str) -> bytes:
 
     """
     if stdin:
-        encoded = base64.encodebytes(stdin.encode("utf-8", "surrogateescape")).decode()
-        body = f"base64 -d <<'{fence}' | {shlex.join(argv)}\n{encoded}{fence}\n"
+        # No here-document: bash writes it to /tmp, and where that is full the input is lost.
+        encoded = base64.b64encode(stdin.encode("utf-8", "surrogateescape")).decode()
+        body = f"echo '{encoded}' | base64 -d | {shlex.join(argv)}\n"
     else:
         body = f"exec {shlex.join(argv)} </dev/null\n"
     return _begun(fence, f"{{\n{body}}}")

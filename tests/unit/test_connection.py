@@ -269,6 +269,19 @@ class TestLoginShell:
             with pytest.raises(Unreachable, match="did not begin within 1 s"):
                 fleet["gateway"].become(["echo", "here"])
 
+    @pytest.mark.skipif(not shutil.which("bash"), reason="dash keeps no input in a file")
+    def test_input_without_room_for_a_file(self) -> None:
+        """An input arrives though /tmp is full, also where sh is bash."""
+        text = "x" * 200_000
+        done = subprocess.run(
+            ["bash", "-c", "ulimit -f 1; exec bash --posix -s f0"],
+            input=running(["cat"], text, "f0"),
+            capture_output=True,
+            check=False,
+        )
+
+        assert done.stdout.decode() == f"\nf0\n{text}"
+
     def test_cut_script(self, client: Client, sshd: Sshd) -> None:
         """Of a script that does not arrive whole, nothing is run."""
         touched = client.folder / "touched"
