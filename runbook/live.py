@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from runbook.errors import RunbookError
 from runbook.site import Site, SiteFile
+from runbook.ssh.command import Result, last_words
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -79,7 +80,7 @@ class Live:
             snippets = probes[connection.host]
             fence = secrets.token_hex(8)
             result = connection.run(["sh", "-s"], stdin=_script(snippets, fence), sudo=sudo)
-            texts = _sections(result.stdout, snippets, fence, connection.host)
+            texts = _sections(result, snippets, fence)
             ended = result.started + timedelta(milliseconds=result.duration_ms)
             return Answers(texts, result.started, ended)
 
@@ -96,15 +97,15 @@ def _script(snippets: Mapping[str, str], fence: str) -> str:
     return "export LC_ALL=C\n" + "".join(parts) + f"printf '\\n{fence} end\\n'\n"
 
 
-def _sections(text: str, names: Iterable[str], fence: str, host: str) -> dict[str, str]:
+def _sections(result: Result, names: Iterable[str], fence: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    for part in text.split(f"\n{fence} ")[1:]:
+    for part in result.stdout.split(f"\n{fence} ")[1:]:
         name, _, body = part.partition("\n")
         found[name] = body
     if "end" not in found:
-        raise RunbookError(
-            f"observing stopped half-way; the last output was {text[-200:]!r}", host=host
-        )
+        said = last_words(result.stderr)
+        what = f"observing stopped half-way; the last output was {result.stdout[-200:]!r}"
+        raise RunbookError(f"{said} ({what})" if said else what, host=result.host)
     return {name: found[name] for name in names}
 
 

@@ -103,9 +103,9 @@ class TestGather:
         """Where the shell itself ended, nothing that it said before is taken for the whole."""
 
         def killed(command: Command) -> subprocess.CompletedProcess[str]:
-            return subprocess.CompletedProcess(command.argv, 0, "\nfence a\nhalf", "")
+            return subprocess.CompletedProcess(command.argv, 0, "\nfence a\nhalf", "no space")
 
-        with pytest.raises(RunbookError, match=r"stopped half-way.*half") as caught:
+        with pytest.raises(RunbookError, match=r"^docker01: no space.*half-way.*half") as caught:
             live(parameters("article"), killed).gather({"docker01": {"a": "x"}})
         assert caught.value.host == "docker01"
 
