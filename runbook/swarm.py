@@ -176,6 +176,10 @@ def _api_version(adapter: EngineAdapter) -> str:
     session = requests.Session()  # not closed: that would close the adapter
     _mount(session, adapter)
     answer = session.get(f"{BASE_URL}/version", timeout=TIMEOUT_S)
+    try:
+        answer.raise_for_status()
+    except requests.HTTPError as error:
+        errors.create_api_error_from_http_exception(error)
     version: str = answer.json()["ApiVersion"]
     return version
 

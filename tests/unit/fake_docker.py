@@ -91,6 +91,8 @@ def main() -> None:
     as_root = "FAKE_SUDO" in os.environ
     if state in FAILURES and not (state == "denied" and as_root):
         sys.exit(FAILURES[state])
+    if state == "forbidden":
+        ANSWERS["/version"] = (403, {"message": "authorization denied by plugin opa"})
     Engine()
 
 

@@ -170,6 +170,12 @@ class TestSocket:
         with pytest.raises(Unreachable, match="systemctl start docker"):
             engine(connection)
 
+    def test_that_answers_nobody(self, connection: Connection, engine_host: EngineHost) -> None:
+        """An engine whose authorization plugin says no is told with its words."""
+        engine_host.behave("forbidden")
+        with pytest.raises(EngineError, match="authorization denied by plugin"):
+            engine(connection)
+
     def test_no_docker(self, client: Client, start_sshd: Callable[..., Sshd]) -> None:
         """A host without docker."""
         (client.folder / "sh").symlink_to("/bin/sh")
