@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runbook.changes import Change, Check
-from runbook.errors import RunbookError
+from runbook.errors import ChangeFailed, Refused, RunbookError
 from runbook.live import Live
 from runbook.lock import site_lock
 from runbook.names import as_declared
@@ -93,6 +93,7 @@ def verify(live: Live) -> list[Check]:
 
     Raises:
         Refused: Another run holds the site's lock; only a demonstration needs it.
+        ChangeFailed: The demonstration could not be removed.
     """
     wanted = live.site.acceptance.demonstration is not None
     if not wanted and not left_behind(live):
@@ -106,7 +107,19 @@ def verify(live: Live) -> list[Check]:
             before = [*looks(live), *guarded(live)]
             return [*before, *(demonstrated(live, mark, trouble) if wanted else [])]
         finally:
-            remove(live)
+            _remove(live)
+
+
+def _remove(live: Live) -> None:
+    try:
+        remove(live)
+    except Refused as error:  # which would say that nothing was changed
+        raise ChangeFailed(
+            f"{error.message}; the demonstration may be left there",
+            host=error.host,
+            step="acceptance",
+            todo="run again once the host answers, which removes it",
+        ) from error
 
 
 def looks(live: Live) -> list[Check]:
