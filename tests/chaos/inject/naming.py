@@ -63,12 +63,12 @@ class Numbering:
 
 
 # How a script gives a command its input: runbook.ssh.script.
-_INPUT = re.compile(r"base64 -d <<'(\w+)'([^\n]*)\n([A-Za-z0-9+/=\n]*)\1\n")
+_INPUT = re.compile(r"echo '([A-Za-z0-9+/=\n]*)' ?\| base64 -d \| ([^\n]*)")
 
 
 def readable(what: str) -> str:
     """Return what is sent with the input of its commands in clear."""
-    return _INPUT.sub(lambda found: f"{found[2]} <<< {_decoded(found[3])}\n", what)
+    return _INPUT.sub(lambda found: f"{found[2]} <<< {_decoded(found[1])}", what)
 
 
 def _decoded(text: str) -> str:
