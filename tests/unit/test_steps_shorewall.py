@@ -244,8 +244,8 @@ class TestPlan:
         )
 
     def test_drift_of_the_live_rules_alone(self) -> None:
-        """A rule deleted or added with iptables is repaired by a reload; the file stays."""
-        answer = gateway(compare=WITHOUT)
+        """A rule deleted with iptables is repaired by a reload; the file stays."""
+        answer = gateway(compare=swapped(WITHOUT))
 
         assert done(planned(answer)) == [RELOAD]
 
@@ -632,6 +632,22 @@ class TestWay:
         assert refusal(origins=origins, **texts).startswith(
             f"{RULES} line 2: ACCEPT net fw tcp 22 takes tcp port 80"
         )
+
+    def test_rule_that_shorewall_passes_over(self) -> None:
+        """A line of somebody's that states ours, and is in an ?IF, leads nothing anywhere."""
+        theirs = f"?IF $WEB\n{PUBLISHED[0]}\n?ENDIF\n"
+        texts = {name: part(CONVERGED_TEXT, name).replace(DNAT, "") for name in ("planned", "live")}
+
+        with pytest.raises(Refused, match=r"^gateway, shorewall: no rule leads tcp port 80 to 10"):
+            planned(gateway(file=as_file(theirs), compare=compared(loaded="", **texts)))
+
+    def test_check_without_a_rule(self) -> None:
+        """A port whose rule is not live does not lead to the VIP."""
+        text = part(CONVERGED_TEXT, "live").replace(DNAT, "")
+        here = live(parameters("article"), gateway(compare=compared(live=text)))
+
+        (way,) = [check for check in shorewall.verify(here) if check.name == WAY]
+        assert way.seen == "no rule leads tcp port 80 to 10.0.0.2: none is live"
 
     def test_check(self) -> None:
         """The live rules are judged again afterwards."""

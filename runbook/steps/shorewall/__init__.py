@@ -149,7 +149,8 @@ def plan(live: Live, facts: Facts) -> list[Change]:
             "mend what it says; nothing was changed",
         )
     result = with_foreign(compared.planned, compared.planned, compared.live)
-    for taking in _taken(live.site, facts, result):
+    passed_over = f"Shorewall passes over the one in {RULES}, as in an ?IF that does not hold"
+    for taking in _taken(live.site, facts, result, nothing=passed_over):
         raise _refused(facts, taking, "take that rule away, or narrow it; nothing was changed")
     present = facts.file.content or ""
     written = [keeping_the_old(c) for c in _file(live.site, present).plan(facts.file, 0)]
@@ -169,13 +170,15 @@ def _refused(facts: Facts, message: str, todo: str) -> Refused:
     return Refused(message, host=facts.host, step="shorewall", todo=todo)
 
 
-def _taken(site: Site, facts: Facts, rules: Ruleset) -> list[str]:
+def _taken(site: Site, facts: Facts, rules: Ruleset, nothing: str) -> list[str]:
     """Return a sentence for each published port that does not lead to the VIP in these rules."""
     compared = facts.compared
     found = taken(site, rules, compared.addresses, compared.towards_vip)
     return [
         f"{_place(site, facts, port.rule)} takes tcp port {port.port}, "
         f"which does not come to {site.keepalived.vip} ({port.rule.line})"
+        if port.rule
+        else f"no rule leads tcp port {port.port} to {site.keepalived.vip}: {nothing}"
         for port in found
     ]
 
@@ -257,7 +260,7 @@ def verify(live: Live) -> list[Check]:
     compared_to = "equal" if compared.planned else compared.failure or "not compared"
     if facts.unconfirmed:  # a run that was killed has reloaded them meanwhile
         compared_to = "equal, and about to be taken back"
-    ways = "; ".join(_taken(live.site, facts, compared.everything))
+    ways = "; ".join(_taken(live.site, facts, compared.everything, nothing="none is live"))
     boot = f"{facts.service.enabled}, {facts.service.active}"
     return [
         Check(ACCEPTED, facts.host, "accepted", compared.refusal or "accepted"),

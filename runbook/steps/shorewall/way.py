@@ -51,10 +51,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A published port that another rule takes."""
+    """A published port that another rule takes, or that no rule at all leads to the VIP."""
 
     port: int
-    rule: Rule
+    rule: Rule | None
 
 
 def taken(
@@ -73,7 +73,10 @@ def taken(
     for forward in site.shorewall.forward:
         port = forward.to_port or forward.port
         found = []
-        for interface in sorted(_interfaces(rules, forward, vip)):
+        interfaces = sorted(_interfaces(rules, forward, vip))
+        if not interfaces:
+            yield Taken(forward.port, None)
+        for interface in interfaces:
             for address in [str(public)] if public else addresses.get(interface, [""]):
                 sources = tuple(str(network) for network in forward.source)
                 packet = Packet(
