@@ -39,7 +39,7 @@ mkdir "$d/etc" "$d/state" || exit
 printf %s CONTENT | base64 -d > "$d/etc/rules" || exit
 cp /etc/shorewall/shorewall.conf "$d/etc/shorewall.conf" || exit
 grep -Eiq '^TRACK_RULES="?yes' "$d/etc/shorewall.conf" ||
-  echo TRACK_RULES=File >> "$d/etc/shorewall.conf" || exit
+  printf '\nTRACK_RULES=File\n' >> "$d/etc/shorewall.conf" || exit
 cp -p /var/lib/shorewall/*.* "$d/state" 2>/dev/null
 said() { sed "s|$d/etc|/etc/shorewall|g" "$d/said"; }
 shorewall compile "$d/etc" "$d/planned" > "$d/said" 2>&1 ||

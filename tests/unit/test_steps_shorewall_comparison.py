@@ -1,0 +1,93 @@
+"""The snippet that compares rules on the gateway, run here beside a Shorewall that is a stand-in."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runbook.steps.shorewall.comparison import Compared, probe, read
+
+# It compiles one rule, which says where it stands if shorewall.conf asks for that, and reads the
+# settings as Shorewall does: a line that is two settings in one is an error.
+SHOREWALL = r"""#!/bin/sh
+conf=$2/shorewall.conf
+if grep -q '=.*=' "$conf"; then echo "   ERROR: Invalid value"; exit 1; fi
+grep -q '^TRACK_RULES=Yes' "$conf" && told="-m comment --comment \"@@@ $2/rules:1 @@@\" "
+cat > "$3" <<END
+initialize() { :; }
+detect_configuration() { :; }
+setup_netfilter() { cat > "\$VARDIR/.iptables-restore-input" <<'RULES'
+*nat
+:PREROUTING ACCEPT [0:0]
+# $2/rules:1
+-A PREROUTING -p tcp ${told}-j DNAT --to-destination 10.0.0.2:80
+COMMIT
+RULES
+}
+# Code imported from prog.footer
+END
+"""
+UNSHARE = '#!/bin/sh\nshift; exec "$@"\n'
+RESTORE = '#!/bin/sh\ncat > "$0d"\n'
+SAVE = '#!/bin/sh\ncat "${0%-save}-restored"\n'
+RULE = "-A PREROUTING -p tcp -j DNAT --to-destination 10.0.0.2:80"
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Path:
+    """Return the folder of a gateway: its programs, configuration and state."""
+    for name in ("bin", "etc", "var", "run"):
+        (tmp_path / name).mkdir()
+    programs = {"shorewall": SHOREWALL, "unshare": UNSHARE, "ip": "#!/bin/sh\n"}
+    for name in ("iptables", "iptables-legacy"):
+        programs |= {f"{name}-restore": RESTORE, f"{name}-save": SAVE}
+    for name, text in programs.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "bin/iptables-restored").write_text("")
+    return tmp_path
+
+
+def compared(gateway: Path, conf: str) -> Compared:
+    """Return what the snippet prints with these settings, with the places of the real gateway."""
+    (gateway / "etc/shorewall.conf").write_text(conf)
+    script = probe("DNAT net loc:10.0.0.2 tcp 80\n", "10.0.0.2")
+    places = {r"(?<!\$d)/etc/shorewall": "etc", "/var/lib/shorewall": "var", "/run /dev/shm": "run"}
+    for place, folder in places.items():
+        script = re.sub(place, str(gateway / folder), script)
+    ran = subprocess.run(
+        ["/bin/sh", "-s"],
+        input=script,
+        env={"PATH": f"{gateway / 'bin'}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    return read(ran.stdout.replace(str(gateway / "etc"), "/etc/shorewall"))
+
+
+def rules(seen: Compared) -> list[str]:
+    """Return the planned rules of the one chain."""
+    return seen.planned["nat", "PREROUTING"][1:]
+
+
+class TestSettings:
+    """What shorewall.conf may say, and how it may be written."""
+
+    def test_places(self, gateway: Path) -> None:
+        """Of each rule it is said where it stands, without a word of it in the rule."""
+        seen = compared(gateway, "STARTUP_ENABLED=Yes\n")
+
+        assert rules(seen) == [RULE]
+        assert seen.origins["nat", "PREROUTING"] == ["/etc/shorewall/rules:1"]
+
+    def test_last_line_without_an_end(self, gateway: Path) -> None:
+        """What is added is a line of its own."""
+        seen = compared(gateway, "STARTUP_ENABLED=Yes\nZONE_BITS=0")
+
+        assert seen.refusal == ""
+        assert rules(seen) == [RULE]
