@@ -1,4 +1,4 @@
-"""The snippet that compares rules on the gateway, run here beside a Shorewall that is a stand-in."""
+"""The snippet that compares rules on the gateway, run here beside a stand-in for Shorewall."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from runbook.steps.shorewall.comparison import Compared, probe, read
 SHOREWALL = r"""#!/bin/sh
 conf=$2/shorewall.conf
 if grep -q '=.*=' "$conf"; then echo "   ERROR: Invalid value"; exit 1; fi
+grep -q '^TRACK_RULES=File' "$conf" && place="# $2/rules:1"
 grep -q '^TRACK_RULES=Yes' "$conf" && told="-m comment --comment \"@@@ $2/rules:1 @@@\" "
 cat > "$3" <<END
 initialize() { :; }
@@ -22,7 +23,7 @@ detect_configuration() { :; }
 setup_netfilter() { cat > "\$VARDIR/.iptables-restore-input" <<'RULES'
 *nat
 :PREROUTING ACCEPT [0:0]
-# $2/rules:1
+$place
 -A PREROUTING -p tcp ${told}-j DNAT --to-destination 10.0.0.2:80
 COMMIT
 RULES
@@ -91,3 +92,12 @@ class TestSettings:
 
         assert seen.refusal == ""
         assert rules(seen) == [RULE]
+
+    def test_places_in_the_rules(self, gateway: Path) -> None:
+        """Under TRACK_RULES=Yes a rule names the file that it will be in, not a passing copy."""
+        seen = compared(gateway, "TRACK_RULES=Yes\n")
+
+        assert rules(seen) == [
+            RULE.replace("-j", '-m comment --comment "@@@ /etc/shorewall/rules:1 @@@" -j')
+        ]
+        assert seen.origins["nat", "PREROUTING"] == ["/etc/shorewall/rules:1"]

@@ -45,7 +45,8 @@ said() { sed "s|$d/etc|/etc/shorewall|g" "$d/said"; }
 shorewall compile "$d/etc" "$d/planned" > "$d/said" 2>&1 ||
   { echo "== refused"; said | grep -E 'ERROR' || said | tail -n 5; exit 1; }
 
-# What a compiled firewall would feed iptables-restore; `true` is fed in its place.
+# What a compiled firewall would feed iptables-restore; `true` is fed in its place. Under
+# TRACK_RULES=Yes every rule names its file, which is not to be the passing copy.
 input() {
   sed '/^# Code imported from .*prog\.footer/,$d' "$1" > "$d/functions" || return
   cat >> "$d/functions" <<'END' || return
@@ -60,7 +61,8 @@ detect_configuration
 setup_netfilter
 END
   rm -f "$d/state/.iptables-restore-input"
-  sh "$d/functions" "$d/state" > "$d/said" 2>&1 && cp "$d/state/.iptables-restore-input" "$2"
+  sh "$d/functions" "$d/state" > "$d/said" 2>&1 &&
+    sed "s|$d/etc|/etc/shorewall|g" "$d/state/.iptables-restore-input" > "$2"
 }
 loaded() {
   unshare -n sh -c '! [ -s "$2" ] || ipset restore < "$2" || exit
@@ -71,7 +73,7 @@ loaded() {
 if command -v ipset >/dev/null; then ipset list -t -o save | grep '^create' > "$d/sets"; fi
 input "$d/planned" "$d/input" || { echo "== failed"; said; exit 1; }
 echo "== planned"; loaded "$d/input"
-echo "== origins"; sed "s|$d/etc|/etc/shorewall|g" "$d/input"
+echo "== origins"; cat "$d/input"
 echo "== loaded"; ! input /var/lib/shorewall/firewall "$d/last" || loaded "$d/last"
 echo "== live"; iptables-save | PLAIN
 echo "== addresses"; ip -o -4 addr show
@@ -149,7 +151,7 @@ def _one_line(text: str) -> str:
 
 
 def _origins(text: str) -> dict[Chain, list[str]]:
-    """Return where each rule of each chain stands, from the comment before it."""
+    """Return where each rule of each chain stands, from the comment before it or in it."""
     found: dict[Chain, list[str]] = {}
     table = place = ""
     for line in text.splitlines():
@@ -158,7 +160,8 @@ def _origins(text: str) -> dict[Chain, list[str]]:
         elif line.startswith("# "):
             place = line[2:]
         elif line.startswith("-A "):
-            found.setdefault((table, line.split()[1]), []).append(place)
+            within = re.search(r"@@@ (\S+) @@@", line)  # TRACK_RULES=Yes
+            found.setdefault((table, line.split()[1]), []).append(within[1] if within else place)
             place = ""
     return found
 
