@@ -31,9 +31,9 @@ RULES
 # Code imported from prog.footer
 END
 """
-UNSHARE = '#!/bin/sh\nshift; exec "$@"\n'
-RESTORE = '#!/bin/sh\ncat > "$0d"\n'
-SAVE = '#!/bin/sh\ncat "${0%-save}-restored"\n'
+UNSHARE = '#!/bin/sh\nshift; namespace=.own exec "$@"\n'
+RESTORE = '#!/bin/sh\ncat > "$0d$namespace"\n'
+SAVE = '#!/bin/sh\ncat "${0%-save}-restored$namespace"\n'
 RULE = "-A PREROUTING -p tcp -j DNAT --to-destination 10.0.0.2:80"
 
 
@@ -48,7 +48,7 @@ def gateway(tmp_path: Path) -> Path:
     for name, text in programs.items():
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
-    (tmp_path / "bin/iptables-restored").write_text("")
+        (tmp_path / "bin" / f"{name}-restored").write_text("")
     return tmp_path
 
 
@@ -101,3 +101,13 @@ class TestSettings:
             RULE.replace("-j", '-m comment --comment "@@@ /etc/shorewall/rules:1 @@@" -j')
         ]
         assert seen.origins["nat", "PREROUTING"] == ["/etc/shorewall/rules:1"]
+
+    @pytest.mark.parametrize("quote", ["", '"'])
+    def test_iptables_of_its_own(self, gateway: Path, quote: str) -> None:
+        """What is live is asked of the iptables that Shorewall is set to use."""
+        live = f"*nat\n:PREROUTING ACCEPT [0:0]\n{RULE}\nCOMMIT\n"
+        (gateway / "bin/iptables-legacy-restored").write_text(live)
+        seen = compared(gateway, f"IPTABLES={quote}{gateway / 'bin/iptables-legacy'}{quote}\n")
+
+        assert rules(seen) == [RULE]
+        assert seen.live.own == seen.planned

@@ -17,6 +17,14 @@ PLAIN = (
     r"/^:(sha-[lr]h-|shorewall )/d; /^-A (shorewall|dynamic) /d; /^(:|-A )foo1?X[0-9]+ /d'"
 )
 
+# The iptables that Shorewall is set to use: of two, each sees its own rules alone.
+IPTABLES = r"""iptables=$(
+  sed -nE "s/^[[:space:]]*IPTABLES=[\"']?([^\"' #]*).*/\1/p" /etc/shorewall/shorewall.conf |
+    tail -n 1
+)
+export iptables="${iptables:-iptables}"
+"""
+
 # Compiles the candidate beside the configuration, as `shorewall check` would; nothing live is
 # touched, and what is written is in memory, in a folder of its own that is gone afterwards. Files
 # that are not in that folder are those of /etc/shorewall (CONFIG_PATH, shorewall.conf(5)), and
@@ -27,7 +35,9 @@ PLAIN = (
 # executed that would change the firewall. What comes out is loaded into a network namespace of its
 # own, in which the sets exist that rules may name, so that all is compared in the one form that
 # iptables-save(8) prints.
-_COMPARE = r"""
+_COMPARE = (
+    IPTABLES
+    + r"""
 umask 077
 for place in /run /dev/shm /var/lib/shorewall; do
   d=$(mktemp -d "$place/runbook.XXXXXX" 2>&1) && break
@@ -66,7 +76,7 @@ END
 }
 loaded() {
   unshare -n sh -c '! [ -s "$2" ] || ipset restore < "$2" || exit
-    iptables-restore < "$1" && iptables-save' sh "$1" "$d/sets" 2>&1 | PLAIN
+    "$iptables-restore" < "$1" && "$iptables-save"' sh "$1" "$d/sets" 2>&1 | PLAIN
 }
 : > "$d/sets"
 # Only the sets themselves: a rule names a set, and its entries may be a million.
@@ -75,10 +85,11 @@ input "$d/planned" "$d/input" || { echo "== failed"; said; exit 1; }
 echo "== planned"; loaded "$d/input"
 echo "== origins"; cat "$d/input"
 echo "== loaded"; ! input /var/lib/shorewall/firewall "$d/last" || loaded "$d/last"
-echo "== live"; iptables-save | PLAIN
+echo "== live"; "$iptables-save" | PLAIN
 echo "== addresses"; ip -o -4 addr show
 echo "== route"; ip -o -4 route get VIP
 """
+)
 
 
 @dataclass(frozen=True, slots=True)

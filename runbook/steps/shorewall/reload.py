@@ -11,7 +11,7 @@ from runbook.connection import Connection
 from runbook.errors import ChangeFailed, Refused, RunbookError
 from runbook.live import Live
 from runbook.steps.shorewall import comparison
-from runbook.steps.shorewall.comparison import PLAIN, Compared
+from runbook.steps.shorewall.comparison import IPTABLES, PLAIN, Compared
 from runbook.steps.shorewall.ruleset import insertions, parsed, told_apart, with_foreign
 
 RULES = "/etc/shorewall/rules"
@@ -66,6 +66,7 @@ systemctl stop runbook-rollback.timer 2>/dev/null
 # when everything is compiled and saved, so that its seconds are for the reload and the new login.
 # AccuracySec: systemd may otherwise wait up to a minute longer (systemd.timer(5)).
 _RELOAD = f"""set -eu
+{IPTABLES}
 cd /var/lib/shorewall
 export TMPDIR=/run
 if ! systemctl -q is-active runbook-rollback.timer || [ ! -e runbook-before.armed ]; then
@@ -82,18 +83,20 @@ systemctl stop runbook-rollback.timer 2>/dev/null || true
 systemctl reset-failed runbook-rollback.service 2>/dev/null || true
 systemd-run --quiet --unit=runbook-rollback --on-active={ROLLBACK_S} \
   --timer-property=AccuracySec=100ms /bin/sh /var/lib/shorewall/runbook-before.sh
-echo '== live'; iptables-save | {PLAIN}
+echo '== live'; "$iptables-save" | {PLAIN}
 mv -f runbook-new firewall
 if ! said=$(shorewall reload -f 2>&1); then
   echo "$said" | grep -E 'ERROR|iptables-restore v' >&2
   exit 65
 fi
-echo '== reloaded'; iptables-save | {PLAIN}
+echo '== reloaded'; "$iptables-save" | {PLAIN}
 """
 _COMPILE = """
 cd /var/lib/shorewall && TMPDIR=/run shorewall compile /var/lib/shorewall/runbook-new 2>&1
 """
-_INSERT = f"iptables-restore -w 10 --noflush && echo '== inserted' && iptables-save | {PLAIN}"
+_INSERT = f"""{IPTABLES}
+"$iptables-restore" -w 10 --noflush && echo '== inserted' && "$iptables-save" | {PLAIN}
+"""
 # $1 is what to do, $2 what takes it back.
 _GUARDED = 'sh -c "$1" guarded "$2" || { status=$?; sh -c "$2"; exit $status; }'
 _CONFIRM = """systemctl -q is-active runbook-rollback.timer || exit 75
