@@ -570,6 +570,7 @@ class TestWay:
             "-A net_dnat -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2:81",
             "-A net_dnat -p tcp -m tcp ! --dport 443 -j DNAT --to-destination 10.0.0.14",
             "-A net_dnat ! -s 10.1.1.1/32 -p tcp -j DNAT --to-destination 10.0.0.14",
+            '-A net_dnat -p tcp -m comment --comment "-- web --" -j REDIRECT --to-ports 3128',
         ],
     )
     def test_nat(self, line: str) -> None:

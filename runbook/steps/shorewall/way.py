@@ -175,6 +175,9 @@ def _rule(table: str, chain: str, line: str) -> Rule:
         if word == "!":
             negated = True
             continue
+        if word == "--comment":  # what somebody says may look like an option
+            words.pop(0)
+            continue
         values = []
         while words and not words[0].startswith("-") and words[0] != "!":
             values.append(words.pop(0))
@@ -183,7 +186,7 @@ def _rule(table: str, chain: str, line: str) -> Rule:
             target, goto = value, word == "-g"
         elif target:  # from here on these are the target's own options
             to = value if word == "--to-destination" else to
-        elif word not in ("-m", "--comment"):
+        elif word != "-m":
             matches.append((word, value, negated))
         negated = False
     return Rule(table, chain, line, tuple(matches), target, to, goto)
