@@ -571,6 +571,7 @@ class TestWay:
             "-A net_dnat -p tcp -m tcp ! --dport 443 -j DNAT --to-destination 10.0.0.14",
             "-A net_dnat ! -s 10.1.1.1/32 -p tcp -j DNAT --to-destination 10.0.0.14",
             '-A net_dnat -p tcp -m comment --comment "-- web --" -j REDIRECT --to-ports 3128',
+            "-A net_dnat -p tcp -m addrtype --dst-type LOCAL,BROADCAST -j REDIRECT --to-ports 1",
         ],
     )
     def test_nat(self, line: str) -> None:
@@ -583,6 +584,7 @@ class TestWay:
             "-A net-loc -p tcp -m tcp --dport 80 -j DROP",
             "-A net-loc -d 10.0.0.0/24 -j reject",
             "-A net-loc -p tcp -m conntrack --ctstate NEW -g reject",
+            "-A net-loc -p tcp -m addrtype --dst-type UNICAST -j DROP",
         ],
     )
     def test_filter(self, line: str) -> None:
@@ -607,6 +609,21 @@ class TestWay:
         """What is not certain to match an ordinary packet, or does no harm, is let be."""
         texts = {
             name: part(CONVERGED_TEXT, name).replace(DNAT, f"{line}\n{DNAT}")
+            for name in ("planned", "loaded", "live")
+        }
+        assert planned(gateway(compare=compared(**texts))) == []
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "-A net-loc -m addrtype ! --dst-type UNICAST -j DROP",
+            "-A net-loc -m addrtype --dst-type LOCAL -j DROP",
+        ],
+    )
+    def test_filter_that_takes_nothing(self, line: str) -> None:
+        """The VIP is an ordinary address, and none of the gateway's own."""
+        texts = {
+            name: part(CONVERGED_TEXT, name).replace(ACCEPT, f"{line}\n{ACCEPT}")
             for name in ("planned", "loaded", "live")
         }
         assert planned(gateway(compare=compared(**texts))) == []

@@ -208,13 +208,14 @@ def _certain(packet: Packet, option: str, value: str, negated: bool) -> bool:
         return _has_port(value, packet.port) != negated
     if option == "--ctorigdstport":
         return _has_port(value, packet.published) != negated
+    kind = "LOCAL" if packet.destination == packet.came_to else "UNICAST"
     answers: dict[str, bool] = {
         "-p": value in ("tcp", "all"),
         "--ctorigdst": packet.came_to == value.removesuffix("/32"),
         "--ctstate": not {"NEW", "DNAT"}.isdisjoint(value.split(",")),
         "--state": "NEW" in value.split(","),
         "--ctstatus": value == "DNAT",
-        "--dst-type": value == "LOCAL" and packet.destination == packet.came_to,
+        "--dst-type": kind in value.split(","),
         "--syn": True,
         "--dir": True,
         "--pol": value == "none",
