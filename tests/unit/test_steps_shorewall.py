@@ -570,6 +570,7 @@ class TestWay:
             "-A net_dnat -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2:81",
             "-A net_dnat -p tcp -m tcp ! --dport 443 -j DNAT --to-destination 10.0.0.14",
             "-A net_dnat ! -s 10.1.1.1/32 -p tcp -j DNAT --to-destination 10.0.0.14",
+            "-A net_dnat -d 203.0.113.0/24 -j NETMAP --to 10.1.0.0/24",
             '-A net_dnat -p tcp -m comment --comment "-- web --" -j REDIRECT --to-ports 3128',
             "-A net_dnat -p tcp -m addrtype --dst-type LOCAL,BROADCAST -j REDIRECT --to-ports 1",
         ],
@@ -584,6 +585,7 @@ class TestWay:
             "-A net-loc -p tcp -m tcp --dport 80 -j DROP",
             "-A net-loc -d 10.0.0.0/24 -j reject",
             "-A net-loc -p tcp -m conntrack --ctstate NEW -g reject",
+            "-A net-loc -p tcp -m multiport --ports 80,443 -j DROP",
             "-A net-loc -p tcp -m addrtype --dst-type UNICAST -j DROP",
         ],
     )

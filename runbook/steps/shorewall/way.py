@@ -17,8 +17,9 @@ from runbook.steps.shorewall.ruleset import Ruleset
 
 # What ends a packet's way through a table. Everything else that is no chain (LOG, MARK, …) goes on.
 _ENDS = {"ACCEPT", "DROP", "REJECT", "DNAT", "REDIRECT", "NFQUEUE", "QUEUE", "TPROXY", "NOTRACK"}
-_KILLS = {"DROP", "REJECT", "TPROXY", "NOTRACK", "CT"}
-_PORTS = ("--dport", "--dports")
+_ENDS |= {"NETMAP", "TARPIT"}
+_KILLS = {"DROP", "REJECT", "TPROXY", "NOTRACK", "CT", "TARPIT"}
+_PORTS = ("--dport", "--dports", "--ports")
 _ANY = "0.0.0.0/0"
 _SYN_FLAGS = {"ALL": "FIN,SYN,RST,PSH,ACK,URG", "NONE": ""}
 
