@@ -451,6 +451,23 @@ class TestRead:
         )
         assert (ours.keyword, ours.line.number) == ("global_defs", 2)
 
+    @pytest.mark.parametrize(
+        ("include", "read"),
+        [
+            ("@docker02 include web.conf", ["WEB"]),
+            ("  @^docker03\tinclude web.conf", ["WEB"]),
+            ("@docker03 include web.conf", []),
+        ],
+    )
+    def test_includes_for_a_host(self, tmp_path: Path, include: str, read: list[str]) -> None:
+        """A file that is included by a line for one host is read there, and nowhere else."""
+        (tmp_path / "keepalived.conf").write_text(f"{include}\n")
+        (tmp_path / "web.conf").write_text("vrrp_instance WEB {\n@docker03 priority 3\n}\n")
+
+        found = self.read(tmp_path)
+        assert [statement.words[1] for statement in found] == read
+        assert [inner for statement in found for inner in statement.inner] == []
+
     def test_a_file_that_includes_itself(self, tmp_path: Path) -> None:
         """It is read once, as is a folder in which it matches its own pattern."""
         (tmp_path / "keepalived.conf").write_text("include *.conf\nvrrp_instance A {\n}\n")

@@ -16,10 +16,11 @@ from runbook.resources.file import BEGIN, END
 
 # Prints each line with its file and number, included files in their place: glob(3) with braces, and
 # relative to the folder of the file that includes. Perl is essential in Debian, and its glob is
-# that of the C library; a shell's is not.
+# that of the C library; a shell's is not. What is included for one host (``@id include …``) is
+# printed as lines for that one.
 _READ = r"""use Cwd; use File::Basename; use File::Glob ":bsd_glob"; my %open;
 sub follow {
-  my $here = getcwd();
+  my ($here, $for) = (getcwd(), $_[1]);
   for my $path (bsd_glob($_[0], GLOB_BRACE)) {
     next unless -f $path && open(my $file, "<", $path) && chdir(dirname($path));
     my ($whole, $number) = (getcwd() . "/" . basename($path), 0);
@@ -27,14 +28,15 @@ sub follow {
       local $open{$whole} = 1;
       while (my $line = <$file>) {
         $number++; $line =~ s/[\r\n]+$//;
-        if ($line =~ /^\s*include[rmwba]?\s+([^#!]+?)\s*([#!].*)?$/) { follow($1) }
-        else { print "$whole\t$number\t$line\n" }
+        if ($line =~ /^\s*((?:@\S+\s+)?)include[rmwba]?\s+([^#!]+?)\s*([#!].*)?$/) {
+          follow($2, $for . $1)
+        } else { print "$whole\t$number\t$for$line\n" }
       }
     }
     chdir($here);
   }
 }
-follow($ARGV[0]); print "read\n";"""
+follow($ARGV[0], ""); print "read\n";"""
 
 _WORD = re.compile(r'"(?:\\.|[^"\\])*"?|[{}]|(?:\\.|[^\s{}"#!])+|[#!].*')
 _DEFINITION = re.compile(r"\s*\$([A-Za-z_]\w*)=(.*?)\s*(\\?)$")
@@ -141,13 +143,13 @@ def _end_statement(stack: list[list[Statement]], words: list[str], line: Line) -
 def _chosen(lines: list[Line], config_id: str) -> Iterator[Line]:
     """Yield the lines for this host: ``@id`` is for that one, ``@^id`` for all others."""
     for line in lines:
-        text = line.text.lstrip()
-        if text.startswith("@"):
+        text, ours = line.text.lstrip(), True
+        while ours and text.startswith("@"):
             name, *rest = text[1:].split(maxsplit=1) or [""]
-            if (name.removeprefix("^") == config_id) == name.startswith("^"):
-                continue
+            ours = (name.removeprefix("^") == config_id) != name.startswith("^")
             text = "".join(rest)
-        yield Line(line.path, line.number, text)
+        if ours:
+            yield Line(line.path, line.number, text)
 
 
 def _substituted(lines: Iterator[Line]) -> Iterator[Line]:
