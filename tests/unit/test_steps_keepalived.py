@@ -434,6 +434,7 @@ class TestRead:
             "includer {nothing,conf.d}/w*.conf # theirs",
             "  includea\tconf.d/[uvw]eb.conf",
             "include conf.d/deeper/up.conf",
+            "$WHERE=conf.d\ninclude ${WHERE}/web.conf",
         ],
     )
     def test_includes(self, tmp_path: Path, include: str) -> None:
@@ -449,7 +450,7 @@ class TestRead:
             f"{tmp_path}/conf.d/web.conf",
             2,
         )
-        assert (ours.keyword, ours.line.number) == ("global_defs", 2)
+        assert (ours.keyword, ours.line.number) == ("global_defs", include.count("\n") + 2)
 
     @pytest.mark.parametrize(
         ("include", "read"),

@@ -18,7 +18,7 @@ from runbook.resources.file import BEGIN, END
 # relative to the folder of the file that includes. Perl is essential in Debian, and its glob is
 # that of the C library; a shell's is not. What is included for one host (``@id include …``) is
 # printed as lines for that one.
-_READ = r"""use Cwd; use File::Basename; use File::Glob ":bsd_glob"; my %open;
+_READ = r"""use Cwd; use File::Basename; use File::Glob ":bsd_glob"; my (%open, %known);
 sub follow {
   my ($here, $for) = (getcwd(), $_[1]);
   for my $path (bsd_glob($_[0], GLOB_BRACE)) {
@@ -28,8 +28,11 @@ sub follow {
       local $open{$whole} = 1;
       while (my $line = <$file>) {
         $number++; $line =~ s/[\r\n]+$//;
+        $known{$1} = $2 if $line =~ /^\s*\$([A-Za-z_]\w*)=(.*?)\s*$/;
         if ($line =~ /^\s*((?:@\S+\s+)?)include[rmwba]?\s+([^#!]+?)\s*([#!].*)?$/) {
-          follow($2, $for . $1)
+          my ($only, $what) = ($1, $2);
+          $what =~ s/\$\{(\w+)\}/$known{$1} \/\/ $&/ge;
+          follow($what, $for . $only)
         } else { print "$whole\t$number\t$for$line\n" }
       }
     }
