@@ -20,11 +20,18 @@ grep -q '^TRACK_RULES=Yes' "$conf" && told="-m comment --comment \"@@@ $2/rules:
 cat > "$3" <<END
 initialize() { :; }
 detect_configuration() { :; }
-setup_netfilter() { cat > "\$VARDIR/.iptables-restore-input" <<'RULES'
+run_init_exit() {
+    progress_message2 Processing init ...
+    $(cat "$SITE/init" 2>/dev/null)
+}
+define_firewall() {
+    : startup_error "Invalid value (\$EXT) for address variable EXT"
+}
+setup_netfilter() { cat > "\$VARDIR/.iptables-restore-input" <<RULES
 *nat
 :PREROUTING ACCEPT [0:0]
 $place
--A PREROUTING -p tcp ${told}-j DNAT --to-destination 10.0.0.2:80
+-A PREROUTING \${EXT:+-d \$EXT }-p tcp ${told}-j DNAT --to-destination 10.0.0.2:80
 COMMIT
 RULES
 }
@@ -62,7 +69,7 @@ def compared(gateway: Path, conf: str) -> Compared:
     ran = subprocess.run(
         ["/bin/sh", "-s"],
         input=script,
-        env={"PATH": f"{gateway / 'bin'}:/usr/bin:/bin"},
+        env={"PATH": f"{gateway / 'bin'}:/usr/bin:/bin", "SITE": str(gateway / "etc")},
         capture_output=True,
         text=True,
         check=False,
@@ -111,3 +118,13 @@ class TestSettings:
 
         assert rules(seen) == [RULE]
         assert seen.live.own == seen.planned
+
+    def test_address_that_init_sets(self, gateway: Path) -> None:
+        """It is in the rules (``&{EXT}``), and nothing else of what init does is done."""
+        done = gateway / "done"
+        lines = (f"touch {done}", "EXT=$(echo 203.0.113.2)", f"EXTRA=$(touch {done})")
+        (gateway / "etc/init").write_text("\n".join(lines))
+        seen = compared(gateway, "STARTUP_ENABLED=Yes\n")
+
+        assert rules(seen) == [RULE.replace("-p", "-d 203.0.113.2 -p")]
+        assert not done.exists()

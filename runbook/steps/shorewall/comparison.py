@@ -56,7 +56,8 @@ shorewall compile "$d/etc" "$d/planned" > "$d/said" 2>&1 ||
   { echo "== refused"; said | grep -E 'ERROR' || said | tail -n 5; exit 1; }
 
 # What a compiled firewall would feed iptables-restore; `true` is fed in its place. Under
-# TRACK_RULES=Yes every rule names its file, which is not to be the passing copy.
+# TRACK_RULES=Yes every rule names its file, which is not to be the passing copy. Of what the site
+# has in its `init` only the lines are executed that set a variable of the rules (`&{name}`).
 input() {
   sed '/^# Code imported from .*prog\.footer/,$d' "$1" > "$d/functions" || return
   cat >> "$d/functions" <<'END' || return
@@ -68,8 +69,12 @@ initialize
 VARDIR=$1 VERBOSITY=-1 IPTABLES_RESTORE=true STARTUP_LOG=
 g_sha1sum1=sha-lh-1 g_sha1sum2=sha-rh-1
 detect_configuration
-setup_netfilter
 END
+  named=$(sed -nE 's/.*Invalid val.* for (address|port) variable (\w+)".*/\2/p' "$1" |
+    paste -sd '|')
+  sed -n '/^run_init_exit() {/,/^}/p' "$1" |
+    grep -E "^[[:space:]]*(export )?(${named:--})=" >> "$d/functions"
+  echo setup_netfilter >> "$d/functions"
   rm -f "$d/state/.iptables-restore-input"
   sh "$d/functions" "$d/state" > "$d/said" 2>&1 &&
     sed "s|$d/etc|/etc/shorewall|g" "$d/state/.iptables-restore-input" > "$2"
