@@ -725,6 +725,14 @@ class TestAddress:
 
         assert "ip address del 10.0.0.2/24 dev enp0s8" in caught.value.todo
 
+    def test_of_the_host_itself_beside_a_longer_one(self) -> None:
+        """An instance with an address that only begins like the VIP does not give the VIP."""
+        vip = "589: enp0s8    inet 10.0.0.2/24 scope global enp0s8"
+        texts = {"vip": vip, **as_file(instance(vip="10.0.0.20"))}
+
+        with pytest.raises(Refused, match=r"10.0.0.2/24 on enp0s8 is an address of the host's"):
+            planned(seen("docker02", docker02=texts))
+
     def test_of_a_keepalived_that_was_killed(self) -> None:
         """What its configuration gives it, it takes back when it is started."""
         service = recorded("keepalived-docker01")["service"].replace("=active", "=failed")

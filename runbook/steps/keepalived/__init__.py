@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -223,7 +224,8 @@ def _refuse(site: Site, host: str, seen: HostFacts) -> None:
     seen.daemon.refuse(host)
     foreign.refuse_clash(site, host, _interface(site, host, seen.interface), seen.others)
     vip = str(site.keepalived.vip)
-    is_read = vip in (seen.file.content or "") or foreign.mentions(vip, seen.others)
+    ours = re.search(rf"(?<![\d.]){re.escape(vip)}(?![\d.])", seen.file.content or "")
+    is_read = ours or foreign.mentions(vip, seen.others)
     # A keepalived that runs may have it still, from a configuration that is gone, and as a /32.
     is_given = seen.service.active == "active" and seen.vip.startswith(f"{vip}/32 ")
     if seen.vip and not is_read and not is_given:
