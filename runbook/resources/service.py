@@ -57,9 +57,12 @@ class Service:
         # systemctl prints the time of its own zone, whatever the manager's is. Microseconds are had
         # from systemd 248 on. The file's time is that of its inode's last change: `cp -p`, `touch`
         # and a restored backup set the other one as they please.
+        # A mask of deb-systemd-helper(1p) is that of a removed package, which takes it off again.
+        masked = shlex.quote(f"/var/lib/systemd/deb-systemd-helper-masked/{self.unit}.service")
         show = f"TZ=UTC LC_ALL=C systemctl show {unit} -p StateChangeTimestamp"
         return (
             f"systemctl show {unit} -p UnitFileState -p ActiveState\n"
+            f"[ ! -e {masked} ] || echo UnitFileState=\n"
             f"{show} --timestamp=us 2>/dev/null || {show}\n"
             f"echo Changed=$(stat -L -c %.9Z {path} 2>/dev/null); echo Now=$(date +%s.%N)"
         )

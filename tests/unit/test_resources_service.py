@@ -110,6 +110,24 @@ echo "StateChangeTimestamp=$(date -d '1 hour ago' +'%a %Y-%m-%d %H:%M:%S %Z')"
         assert Service.read(said.stdout).stale
         assert not Service.read(said.stdout.replace("Now=1", "Now=0")).stale
 
+    @pytest.mark.parametrize(("by_its_package", "seen"), [(True, "absent"), (False, "masked")])
+    def test_probe_of_a_removed_package(
+        self, tmp_path: Path, by_its_package: bool, seen: str
+    ) -> None:
+        """A mask that the package left when it was removed goes when it comes back."""
+        answer = 'case "$*" in *UnitFileState*) echo UnitFileState=masked;; esac'
+        (tmp_path / "systemctl").write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / "systemctl").chmod(0o755)
+        masked = tmp_path / "deb-systemd-helper-masked"
+        masked.mkdir()
+        if by_its_package:
+            (masked / "keepalived.service").touch()
+        probe = KEEPALIVED.probe.replace("/var/lib/systemd", str(tmp_path))
+        script = f"PATH={tmp_path}:$PATH\n{probe}"
+        said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+
+        assert KEEPALIVED.read(said.stdout).enabled == seen
+
     def test_probe_without_systemd(self, tmp_path: Path) -> None:
         """Where systemctl does not answer, the unit is absent and that is no crash."""
         (tmp_path / "systemctl").write_text("#!/bin/sh\necho Failed to connect to bus >&2; exit 1")
