@@ -1,4 +1,4 @@
-"""The snippet that compares rules on the gateway, run here beside a stand-in for Shorewall."""
+"""The snippets for the gateway, run here beside a stand-in for Shorewall."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runbook.steps.shorewall.comparison import Compared, probe, read
+from runbook.steps.shorewall.reload import _RELOAD
 
 # It compiles one rule, which says where it stands if shorewall.conf asks for that, and reads the
 # settings as Shorewall does: a line that is two settings in one is an error.
@@ -52,10 +53,10 @@ def gateway(tmp_path: Path) -> Path:
     programs = {"shorewall": SHOREWALL, "unshare": UNSHARE, "ip": "#!/bin/sh\n"}
     for name in ("iptables", "iptables-legacy"):
         programs |= {f"{name}-restore": RESTORE, f"{name}-save": SAVE}
+        (tmp_path / "bin" / f"{name}-restored").write_text("")
     for name, text in programs.items():
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
-        (tmp_path / "bin" / f"{name}-restored").write_text("")
     return tmp_path
 
 
@@ -128,3 +129,40 @@ class TestSettings:
 
         assert rules(seen) == [RULE.replace("-p", "-d 203.0.113.2 -p")]
         assert not done.exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Compiling...\n   ERROR: no such zone", "ERROR: no such zone"),
+        ("Processing\niptables-restore: line 12 failed", "iptables-restore: line 12 failed"),
+        ("Shorewall is not running", "Shorewall is not running"),
+    ],
+)
+def test_reload_that_fails(gateway: Path, said: str, told: str) -> None:
+    """Whatever Shorewall says of it comes back, errors before all else."""
+    programs = {
+        "shorewall": f"case $1 in save) cp firewall $2;; *) printf '%s\\n' '{said}'; exit 1;; esac",
+        "systemctl": "case $* in *is-active*) exit 3;; esac",
+        "systemd-run": "",
+    }
+    for name, text in programs.items():
+        (gateway / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (gateway / "bin" / name).chmod(0o755)
+    (gateway / "var/firewall").write_text("before")
+    (gateway / "var/runbook-new").write_text("after")
+    (gateway / "etc/shorewall.conf").write_text("")
+    (gateway / "etc/rules").write_text("")
+    script = _RELOAD.replace("/var/lib/shorewall", str(gateway / "var"))
+    script = script.replace("/etc/shorewall", str(gateway / "etc"))
+    ran = subprocess.run(
+        ["/bin/sh", "-c", script, "guarded", "true"],
+        env={"PATH": f"{gateway / 'bin'}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+    assert ran.returncode == 65
+    assert ran.stderr.strip().splitlines()[-1].strip() == told
