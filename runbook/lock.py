@@ -96,7 +96,6 @@ class SwarmLock:
             "runbook.run": os.environ.get(RUN) or uuid.uuid4().hex,
             "runbook.operator": f"{getpass.getuser()}@{socket.gethostname()}",
         }
-        self._id = ""
         self._renewed = 0.0
         self._trouble = "no answer"
         self._stop = threading.Event()
@@ -126,7 +125,7 @@ class SwarmLock:
         # Where it is gone, another kernel of the run was faster, or somebody took it for dead;
         # where it stays, it goes stale, and what the block came to is told all the same.
         with suppress(RunbookError):
-            self._remove(self._id)
+            self._remove()
 
     def release(self) -> None:
         """Give the lock back; where that fails, it goes stale."""
@@ -168,27 +167,25 @@ class SwarmLock:
         asked = time.clock_gettime(_CLOCK)
         try:
             with translated(self._live.manager, self.step):
-                made = self._api.create_config(NAME, b"held\n", labels=self._labels)
+                self._api.create_config(NAME, b"held\n", labels=self._labels)
         except Conflict:
             other = self._other()
-            if other is None or not self._is_own(other):
-                return False
-            self._id = other["ID"]  # another kernel of the run has it
-            return True
-        self._id, self._renewed = made["ID"], asked
+            # Another kernel of the run has it, or this one has taken it over.
+            return other is not None and self._is_own(other)
+        self._renewed = asked
         return True
 
     def _is_own(self, held: dict[str, Any]) -> bool:
         return bool(held["Spec"]["Labels"].get("runbook.run") == self._labels["runbook.run"])
 
-    def _remove(self, identifier: str) -> None:
+    def _remove(self) -> None:
         from runbook.swarm import Absent, translated
 
-        try:
-            with translated(self._live.manager, self.step):
-                self._api.remove_config(identifier)
-        except Absent:
+        held = self._other()
+        if held is None or not self._is_own(held):
             return
+        with suppress(Absent), translated(self._live.manager, self.step):
+            self._api.remove_config(held["ID"])
 
     def _other(self) -> dict[str, Any] | None:
         filters = json.dumps({"name": [NAME]})  # matches prefixes, too
@@ -240,11 +237,12 @@ class SwarmLock:
                 break
             if time.monotonic() - first > RENEW_S:
                 self._refuse(seen)
-        # First it is marked as ours, which fails where its holder has just come back to life; then
-        # it goes by its id, since a lock that a third run has made meanwhile has another one.
+        # Its labels become ours, which fails where its holder has just come back to life, or where
+        # another kernel of this run was faster.
         if not self._update(seen, self._labels):
-            self._refuse(seen)
-        self._remove(seen["ID"])
+            now = self._other()
+            if now is not None and not self._is_own(now):
+                self._refuse(now)
 
     def _refuse(self, other: dict[str, Any] | None) -> None:
         raise Refused(

@@ -14,7 +14,7 @@ ENDS = {
 }
 """With which statuses a run may end by its fault; of the others any that is not 3 or 0 at once."""
 
-RECORDED = {"killed runner": "killed", "interrupt": "interrupted"}
+RECORDED = {"killed runner": "killed", "interrupt": "interrupted", "killed kernel": "kernel died"}
 # The lock of a killed run stays, and goes stale. Stamps also move by themselves.
 _NOT_CHANGED_BY_STEPS = (" configs", " stamp ")
 _SETTLED = (" content ", " firewall", " addresses", " configs", " saved firewalls", " package ")

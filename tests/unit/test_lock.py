@@ -223,9 +223,9 @@ class TestOther:
 
         with taking(store) as taken:
             assert time.monotonic() - begun >= 0.2
-            assert "dead" not in store.held
-            assert names(store) == [NAME]
             taken.proceed()
+            assert names(store) == [NAME]
+            assert labels(store)["runbook.run"] != "r2"
 
     def test_last_renewal_of_a_killed_run(
         self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
@@ -242,7 +242,7 @@ class TestOther:
         store.before_list = arrives
         with taking(store) as taken:
             taken.proceed()
-            assert "dead" not in store.held
+            assert labels(store)["runbook.run"] != "r2"
 
     def test_that_ends_meanwhile_leaves_the_way_free(self, store: ConfigStore) -> None:
         """A lock that is given back is taken at once."""
@@ -256,19 +256,37 @@ class TestOther:
     def test_third_run_that_was_faster(self, store: ConfigStore) -> None:
         """Of two that take over a dead lock one wins, and the other is refused."""
         store.put(NAME, "dead", **OTHER)
-
         loser = taking(store)
-        remove = loser._remove
+        update = loser._update
 
-        def slow(identifier: str) -> None:
-            remove(identifier)
-            store.put(NAME, "third", **OTHER | {"runbook.run": "r3"})
+        def slow(seen: dict[str, Any], labels: dict[str, str]) -> bool:
+            store.put(NAME, "dead", **OTHER | {"runbook.run": "r3"})
+            return update(seen, labels)
 
-        loser._remove = slow  # type: ignore[method-assign]
-
+        loser._update = slow  # type: ignore[method-assign]
         with pytest.raises(Refused, match="run r3"):
             loser.__enter__()
-        assert list(store.held) == ["third"]
+        assert list(store.held) == ["dead"]
+
+    def test_other_kernel_of_the_run_that_was_faster(
+        self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of a run's two kernels that take over a dead lock one does, and the other joins it."""
+        monkeypatch.setenv("RUNBOOK_RUN_ID", "r1")
+        store.put(NAME, "dead", **OTHER)
+        second = taking(store)
+        update = second._update
+
+        def slow(seen: dict[str, Any], labels: dict[str, str]) -> bool:
+            if seen["Spec"]["Labels"]["runbook.run"] == "r2":
+                store.put(NAME, "dead", **OTHER | {"runbook.run": "r1"})
+            return update(seen, labels)
+
+        second._update = slow  # type: ignore[method-assign]
+        with second as taken:
+            taken.proceed()
+            assert labels(store)["runbook.run"] == "r1"
+        assert list(store.held) == []
 
     def test_holder_that_comes_back_at_the_last_moment(
         self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
