@@ -19,7 +19,8 @@ OTHERS = {
     "fail2ban": (
         "iptables -N f2b-web; iptables -A f2b-web -s 203.0.113.199 -j REJECT;"
         "iptables -A f2b-web -j RETURN; iptables -I INPUT -p tcp --dport 2222 -j f2b-web",
-        "iptables -D INPUT -p tcp --dport 2222 -j f2b-web;iptables -F f2b-web; iptables -X f2b-web",
+        "iptables -D INPUT -p tcp --dport 2222 -j f2b-web;"
+        "iptables -F f2b-web; iptables -X f2b-web; true",
     ),
     "VPN": (
         "iptables -t nat -A POSTROUTING -s 10.9.0.0/24 -o net0 -j MASQUERADE;"
