@@ -98,7 +98,7 @@ class TestRun:
         """One takes every request that comes through the edge, one has a port of its own."""
         gateway = edge.topology.gateway.net
         assert "Hostname:" in must(edge, "client", f"curl -s -m 5 http://{gateway}/")
-        assert "Hostname:" in must(edge, "client", f"curl -s -m 5 http://{gateway}:9000/cgi-bin/")
+        assert "Hostname:" in must(edge, "client", f"curl -s -m 5 http://{gateway}:9000/")
 
 
 class TestDebian13:
