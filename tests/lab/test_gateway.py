@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from conftest import Break, Done, Operator, until
+from conftest import Break, Done, Operator, finished, until
 from witnesses import RELOAD, Snapshot, must, read, snapshot, touched
 
 from runbook.lab import Lab
@@ -344,8 +344,8 @@ class TestWayBack:
         before = read(bare, "gateway", RULES)
         process = operator.start("run", "--only", "shorewall")
         until(operator, process, lambda entry: entry.get("event", {}).get("event") == "outcome")
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        assert finished(process).status == -signal.SIGKILL
         assert not ours(bare)
         broken("gateway", f"echo '{FAILING}' > {SCRIPT}", f"rm {SCRIPT}")
 

@@ -135,6 +135,7 @@ class TestSettings:
     ("said", "told"),
     [
         ("Compiling...\n   ERROR: no such zone", "ERROR: no such zone"),
+        ("Running /sbin/iptables-restore --wait 60...\n   ERROR: away", "ERROR: away"),
         ("Processing\niptables-restore: line 12 failed", "iptables-restore: line 12 failed"),
         ("Shorewall is not running", "Shorewall is not running"),
     ],
