@@ -124,7 +124,7 @@ class TestReaching:
         rule = "/etc/sudoers.d/gerard"
         broken("docker03", f"mv {rule} /root/sudoers", f"mv /root/sudoers {rule}")
         done = operator("run")
-        refused(done, 3, "docker03", "sudo does not let gerard run", "NOPASSWD: ALL")
+        refused(done, 3, "docker03", "sudo does not let gerard act as root", "NOPASSWD: ALL")
 
     def test_host_down(self, bare: Lab, operator: Operator, write_site: SiteWriter) -> None:
         """The host that does not answer is named, and how long it was waited for."""
