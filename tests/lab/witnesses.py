@@ -32,7 +32,7 @@ file /home/gerard/traefik/traefik.yml; content /home/gerard/traefik/traefik.yml
 unit keepalived; unit docker
 ip -o -4 addr show | awk '{print $4}' | grep -v '^127\|^172' | sort | say "addresses"
 docker ps --no-trunc --filter label=com.docker.swarm.service.name --format \
-  '{{.Label "com.docker.swarm.service.name"}} {{.ID}}' | grep '^traefik_' | sort | say "tasks"
+  '{{.Label "com.docker.swarm.service.name"}} {{.ID}}' | grep '_traefik ' | sort | say "tasks"
 """
 _GATEWAY = r"""
 file /etc/shorewall/rules; content /etc/shorewall/rules
