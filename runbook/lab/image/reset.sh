@@ -8,23 +8,25 @@ for unit in $(systemctl list-units --all --plain --no-legend 'run-*' 'runbook*' 
     systemctl stop "$unit" && echo "stopped $unit"
 done
 
-# A look into the engine's folders costs nothing, a start of its client a tenth of a second.
-if ls -d /var/lib/docker/containers/*/ >/dev/null 2>&1; then
-    service='{{.ID}} {{.Label "com.docker.swarm.service.name"}}'
-    removed() { # all but the containers of other people's services
-        docker ps --all --format "$service" | grep -vwFf /etc/lab/services | cut -d' ' -f1 |
-            xargs -r docker rm --force 2>&1 >/dev/null
-    }
+# Until it succeeds: "removal … is already in progress", by the engine itself after a service, and a
+# volume of such a container is in use until then.
+until_done() {
     tries=50
-    while ! said=$(removed); do # "removal … is already in progress": the engine's own, of a service
+    while ! said=$("$@" 2>&1 >/dev/null); do
         tries=$((tries - 1))
         [ "$tries" -gt 0 ] || { echo "$said" >&2; exit 1; }
         sleep 0.2
     done
-fi
-if ls -d /var/lib/docker/volumes/*/ >/dev/null 2>&1; then
-    docker volume ls --quiet | xargs -r docker volume rm --force >/dev/null
-fi
+}
+no_containers() { # but those of other people's services
+    docker ps --all --format '{{.ID}} {{.Label "com.docker.swarm.service.name"}}' |
+        grep -vwFf /etc/lab/services | cut -d' ' -f1 | xargs -r docker rm --force
+}
+no_volumes() { docker volume ls --quiet | xargs -r docker volume rm --force; }
+
+# A look into the engine's folders costs nothing, a start of its client a tenth of a second.
+if ls -d /var/lib/docker/containers/*/ >/dev/null 2>&1; then until_done no_containers; fi
+if ls -d /var/lib/docker/volumes/*/ >/dev/null 2>&1; then until_done no_volumes; fi
 
 # Packages installed since. Not by dpkg --purge, which takes seconds on every node: their units are
 # stopped, their files removed unless another package has them too, and dpkg's own records restored
