@@ -61,7 +61,8 @@ class HonestManager(NotebookExecutionManager):  # type: ignore[misc]
     @property
     def masked(self) -> NotebookNode:
         """Return a copy of the notebook that may be shown to anybody."""
-        return MASKER.mask_notebook(self.nb)
+        masked: NotebookNode = nbformat.from_dict(MASKER.mask_notebook(self.nb))  # type: ignore[no-untyped-call]
+        return masked
 
     def hear(self, event: Mapping[str, Any]) -> None:
         """Take in what the running cell tells, and pass it on."""

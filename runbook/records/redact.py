@@ -10,14 +10,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runbook.records.redact_rules import announces_secret, mask_by_key, mask_unknown, shapes
 from runbook.records.redact_variants import variants
 from runbook.secret import KNOWN, Registry, placeholder
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 # ECMA-48 control sequences, operating system commands and two-character escapes; the escape
 # character also as JSON and repr write it, and as the summary shows it.
@@ -87,7 +84,7 @@ class Masker:
                 return value if masked == str(value) else masked
         return value
 
-    def mask_notebook(self, notebook: Mapping[str, Any]) -> NotebookNode:
+    def mask_notebook(self, notebook: Mapping[str, Any]) -> dict[str, Any]:
         """Return a masked copy of a notebook, without the state of widgets."""
         from runbook.records.redact_notebook import mask_notebook
 

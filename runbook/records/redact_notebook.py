@@ -6,30 +6,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
     from runbook.records.redact import Masker
 
 Plain = dict[str, Any]
 
 
-def mask_notebook(notebook: Mapping[str, Any], masker: Masker) -> NotebookNode:
+def mask_notebook(notebook: Mapping[str, Any], masker: Masker) -> Plain:
     """Return a masked copy of a notebook.
 
     Args:
         notebook: As nbformat holds it, or as its file does; it is not changed.
         masker: Masks the texts.
     """
-    from nbformat import from_dict
-
     metadata = {name: value for name, value in notebook["metadata"].items() if name != "widgets"}
-    masked = {
+    return {
         **notebook,
         "metadata": masker.mask_json(metadata),
         "cells": [_cell(cell, masker) for cell in notebook["cells"]],
     }
-    node: NotebookNode = from_dict(masked)  # type: ignore[no-untyped-call]
-    return node
 
 
 def texts(notebook: Mapping[str, Any]) -> Iterator[str]:

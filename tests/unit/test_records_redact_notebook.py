@@ -9,6 +9,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from runbook.engine import manager
@@ -93,6 +94,12 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return output, str(caught.value)
 
 
+def masked_by(masker: Masker, notebook: NotebookNode) -> NotebookNode:
+    """Return a masked copy as nbformat holds it."""
+    copy: NotebookNode = nbformat.from_dict(masker.mask_notebook(notebook))
+    return copy
+
+
 def canaries(text: str) -> set[str]:
     """Return the forms of the canary that a text holds, colours ignored."""
     return {form for form in variants(CANARY) if form in text or form in strip_ansi(text)}
@@ -110,7 +117,7 @@ class TestRealNotebook:
 
     def test_nothing_is_left(self, executed: tuple[Path, str], masker: Masker) -> None:
         """Not one form is left in the file, nor in any text of it as its reader sees it."""
-        notebook = masker.mask_notebook(nbformat.read(executed[0], 4))
+        notebook = masked_by(masker, nbformat.read(executed[0], 4))
         text = nbformat.writes(notebook)
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
         streams = {n: "".join(o.text for o in outputs if o.get("name") == n) for n in STREAMS}
@@ -126,7 +133,7 @@ class TestRealNotebook:
 
     def test_parameters(self, executed: tuple[Path, str], masker: Masker) -> None:
         """The injected cell and papermill's own list of parameters hold the placeholder."""
-        notebook = masker.mask_notebook(nbformat.read(executed[0], 4))
+        notebook = masked_by(masker, nbformat.read(executed[0], 4))
         (injected,) = [c for c in notebook.cells if c.id == "injected-parameters"]
 
         assert notebook.metadata.papermill.parameters == {"password": "[masked:password]"}
@@ -134,7 +141,7 @@ class TestRealNotebook:
 
     def test_unknown_value(self, executed: tuple[Path, str]) -> None:
         """Where nobody knows the value, its key masks it in parameters and injected cell."""
-        notebook = Masker(Registry()).mask_notebook(nbformat.read(executed[0], 4))
+        notebook = masked_by(Masker(Registry()), nbformat.read(executed[0], 4))
         (injected,) = [c for c in notebook.cells if c.id == "injected-parameters"]
 
         assert notebook.metadata.papermill.parameters == {"password": "[masked:password]"}
@@ -149,7 +156,7 @@ class TestRealNotebook:
         self, executed: tuple[Path, str], masker: Masker, tmp_path: Path
     ) -> None:
         """It finds the canary in what ran, and nothing in the masked copy."""
-        masked = masker.mask_notebook(nbformat.read(executed[0], 4))
+        masked = masked_by(masker, nbformat.read(executed[0], 4))
         nbformat.write(masked, tmp_path / "masked.ipynb")
 
         assert {leak.secret for leak in gate(executed[0].parent, masker)} == {"canary"}
@@ -158,9 +165,9 @@ class TestRealNotebook:
     def test_masked_again(self, executed: tuple[Path, str], masker: Masker) -> None:
         """A second masking changes nothing, and the notebook itself was not touched."""
         notebook = nbformat.read(executed[0], 4)
-        masked = masker.mask_notebook(notebook)
+        masked = masked_by(masker, notebook)
 
-        assert masker.mask_notebook(masked) == masked
+        assert masked_by(masker, masked) == masked
         assert notebook == nbformat.read(executed[0], 4)
 
 
@@ -186,7 +193,7 @@ class TestJoints:
             shown,
             stream("stdout", f"{CANARY[4:]} b"),
         )
-        outputs = masker.mask_notebook(notebook).cells[0].outputs
+        outputs = masked_by(masker, notebook).cells[0].outputs
 
         assert [output.get("text") for output in outputs] == ["a [masked:canary] b", "e", None]
 
@@ -197,14 +204,14 @@ class TestJoints:
             new_output("display_data", data={"text/plain": "table"}),
             stream("stdout", f"{CANARY}\n"),
         )
-        outputs = masker.mask_notebook(notebook).cells[0].outputs
+        outputs = masked_by(masker, notebook).cells[0].outputs
 
         assert [output.get("text") for output in outputs] == ["one\n", None, "[masked:canary]\n"]
 
     def test_a_key_and_its_value_over_chunks(self) -> None:
         """Rules see the joined stream, too."""
         notebook = with_outputs(stream("stdout", "password="), stream("stdout", "hunter2\n"))
-        (output,) = Masker(Registry()).mask_notebook(notebook).cells[0].outputs
+        (output,) = masked_by(Masker(Registry()), notebook).cells[0].outputs
 
         assert output.text == "password=[masked:password]\n"
 
@@ -218,7 +225,7 @@ class TestJoints:
             new_output("error", traceback=["at first-line", "second-line, end"], **error),
             new_output("error", traceback=coloured, **error),
         )
-        outputs = Masker(known).mask_notebook(notebook).cells[0].outputs
+        outputs = masked_by(Masker(known), notebook).cells[0].outputs
 
         assert ["".join(output.traceback) for output in outputs] == [
             "at [masked:key], end",
@@ -230,7 +237,7 @@ class TestJoints:
         lines = [f"{CANARY}\n", "SWMKEY-1-", "7c37Cc86" * 5]
         data = {"text/html": lines, "application/json": ["a", CANARY]}
         notebook = json.loads(nbformat.writes(with_outputs(new_output("display_data", data=data))))
-        (output,) = masker.mask_notebook(notebook).cells[0].outputs
+        (output,) = masked_by(masker, notebook).cells[0].outputs
 
         assert output.data["text/html"] == "[masked:canary]\n[masked:swarm-key]"
 
@@ -238,13 +245,13 @@ class TestJoints:
         """It holds what was typed, whether it is known or not."""
         notebook = new_notebook(metadata={"widgets": {"state": {"value": "typed-in"}}, "a": 1})
 
-        assert masker.mask_notebook(notebook).metadata == {"a": 1}
+        assert masked_by(masker, notebook).metadata == {"a": 1}
 
     def test_metadata_and_attachments(self, masker: Masker) -> None:
         """They are masked as the rest; what identifies a cell stays."""
         cell = new_markdown_cell("", id="about", metadata={"note": CANARY})
         cell["attachments"] = {"a.txt": {"text/plain": CANARY}}
-        masked = masker.mask_notebook(new_notebook(cells=[cell], metadata={CANARY: CANARY}))
+        masked = masked_by(masker, new_notebook(cells=[cell], metadata={CANARY: CANARY}))
 
         assert masked.metadata == {"[masked:canary]": "[masked:canary]"}
         assert masked.cells[0].metadata.note == "[masked:canary]"
