@@ -124,7 +124,7 @@ def test_drift_is_shown_and_repaired(edge: Lab, operator: Operator, drift: Drift
     assert named(shown.changes) == drift.changes
     if drift.diff:
         assert changed_lines(shown.changes) == sorted(drift.diff)
-    repaired = operator("run", "--only", drift.step, "--json")
+    repaired = operator.apply(drift.step)
     assert repaired.status == 0, repaired.stderr
     assert repaired.changes == shown.changes
     after = snapshot(edge)
@@ -162,7 +162,7 @@ def test_plan_is_printed_for_people(edge: Lab, operator: Operator) -> None:
     assert "-    priority 200" in lines
     assert "+    priority 2" in lines
     assert "2 changes planned" in lines
-    assert operator("run", "--only", "keepalived").status == 0
+    assert operator.apply("keepalived").status == 0
 
 
 def named(changes: list[dict[str, str]]) -> tuple[tuple[str, str, str], ...]:

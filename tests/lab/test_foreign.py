@@ -53,7 +53,7 @@ class TestRules:
         shown = operator.plan("shorewall")
         assert shown.status == 4, shown.text
         assert f"+DNAT net loc:{VIP}:8080 tcp 8080" in shown.text
-        done = operator("run", "--only", "shorewall")
+        done = operator.apply("shorewall")
         assert done.status == 0, done.text
         size = must(bare, "gateway", f"printf '%b' '{FOREIGN_RULES}' | wc -c").strip()
         kept = must(bare, "gateway", f"head -c {size} {RULES} | base64 -w 0")
@@ -69,7 +69,7 @@ class TestRules:
     def test_are_backed_up_before_the_file_is_written(self, bare: Lab, operator: Operator) -> None:
         """The file as it was is in /var/backups/runbook."""
         before = read(bare, "gateway", RULES)
-        assert operator("run", "--only", "shorewall").status == 0
+        assert operator.apply("shorewall").status == 0
         assert read(bare, "gateway", "/var/backups/runbook/rules.*") == before
 
 
@@ -79,7 +79,7 @@ class TestKeepalived:
     def test_other_instance_stays_byte_for_byte(self, bare: Lab, operator: Operator) -> None:
         """With another VRID and another address it lives on beside ours."""
         must(bare, "docker02", writing(CONFIGURATION, FOREIGN_INSTANCE))
-        done = operator("run", "--only", "keepalived")
+        done = operator.apply("keepalived")
         assert done.status == 0, done.text
         content = read(bare, "docker02", CONFIGURATION)
         assert content.startswith(FOREIGN_INSTANCE)
@@ -93,7 +93,7 @@ class TestKeepalived:
         """Two instances that would fight are named with host and file, and nothing is changed."""
         broken("docker01", writing(CONFIGURATION, RIVAL_INSTANCE), "rm -r /etc/keepalived")
         before = snapshot(bare)
-        done = operator("run", "--only", "keepalived")
+        done = operator.apply("keepalived")
         assert done.status == 3
         assert f"docker01, keepalived: {CONFIGURATION}, which somebody else wrote" in done.text
         assert "already has virtual_router_id 51" in done.text
@@ -109,7 +109,7 @@ class TestKeepalived:
         shown = operator.plan("keepalived", site)
         ours = next(c for c in shown.changes if c["host"] == "docker01" and "file" in c["resource"])
         assert "-vrrp_instance OTHERS {" in ours["diff"]
-        done = operator("run", "--only", "keepalived", site=site)
+        done = operator.apply("keepalived", site)
         assert done.status == 0, done.text
         content = read(bare, "docker01", CONFIGURATION)
         assert content.startswith(BEGIN)

@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from conftest import Break, Done, Operator, finished, until
+from conftest import Break, Operator, finished, until
 from witnesses import RELOAD, Snapshot, must, read, snapshot, touched
 
 from runbook.lab import Lab
@@ -55,11 +55,6 @@ def firewall(lab: Lab) -> list[str]:
     return snapshot(lab)["gateway firewall"].split("|")
 
 
-def gateway_step(operator: Operator, *options: str) -> Done:
-    """Run the gateway's step alone."""
-    return operator("run", "--only", "shorewall", *options)
-
-
 class TestOthers:
     """What other programs keep in the kernel."""
 
@@ -80,7 +75,7 @@ class TestOthers:
         must(edge, "gateway", LOSE_OURS)
 
         plan = operator.plan("shorewall")
-        done = gateway_step(operator)
+        done = operator.apply("shorewall")
 
         assert plan.status == 4, plan.text
         for name in ("filter chain f2b-web", "nat POSTROUTING -s 10.9.0.0/24", "nat chain DOCKER"):
@@ -94,7 +89,7 @@ class TestOthers:
             broken("gateway", make, mend)
         before = set(firewall(bare))
 
-        done = gateway_step(operator)
+        done = operator.apply("shorewall")
 
         assert done.status == 0, done.text
         assert before - set(firewall(bare)) == set()
@@ -130,7 +125,7 @@ class TestOthers:
         """A live rule of somebody else's above ours is named; checks do not pass over it."""
         broken("gateway", f"iptables -t nat -I {rule}", f"iptables -t nat -D {rule}")
 
-        done = gateway_step(operator)
+        done = operator.apply("shorewall")
 
         assert done.status == 3, done.text
         assert "a live rule that is not Shorewall's takes tcp port 80" in done.text
@@ -171,7 +166,7 @@ class TestFirstMatch:
         broken("gateway", f"sed -i '1i {line}' {RULES}", mend)
         before = snapshot(bare)
 
-        done = gateway_step(operator)
+        done = operator.apply("shorewall")
 
         assert done.status == 3, done.text
         assert f"{RULES} line 1: {line} takes tcp port 80" in done.text
@@ -233,7 +228,7 @@ class TestSets:
         mend = f"sed -i '/+listed/d' {RULES}; {RELOAD}; ipset destroy listed"
         broken("gateway", f"ipset create listed {kind}; sed -i '1i {line}' {RULES}", mend)
 
-        done = gateway_step(operator)
+        done = operator.apply("shorewall")
 
         assert done.status == 0, done.text
         assert operator.plan("shorewall").status == 0
@@ -273,7 +268,7 @@ class TestFullDisk:
         broken("gateway", full, "umount /var/lib/shorewall")
         before = read(bare, "gateway", RULES)
 
-        done = gateway_step(operator)
+        done = operator.apply("shorewall")
 
         assert "No space left on device" in done.text
         assert done.status != 0
@@ -314,7 +309,7 @@ class TestWayBack:
         stat = f"stat -c '%a %U:%G %Y' {RULES}; cat {RULES}; iptables-save | grep '^-A'"
         before = must(bare, "gateway", stat)
 
-        done = gateway_step(operator)
+        done = operator.apply("shorewall")
 
         assert done.status == 1, done.text
         assert "no new SSH connection came through" in done.text
@@ -327,7 +322,7 @@ class TestWayBack:
         broken("gateway", f"echo '{FAILING}' > {SCRIPT}", f"rm {SCRIPT}")
         before = read(bare, "gateway", RULES)
 
-        done = gateway_step(operator)
+        done = operator.apply("shorewall")
         now = snapshot(bare)
 
         assert done.status == 1, done.text
@@ -349,7 +344,7 @@ class TestWayBack:
         assert not ours(bare)
         broken("gateway", f"echo '{FAILING}' > {SCRIPT}", f"rm {SCRIPT}")
 
-        done = gateway_step(operator)
+        done = operator.apply("shorewall")
 
         assert done.status == 1, done.text
         assert read(bare, "gateway", RULES) == before

@@ -93,7 +93,7 @@ class TestForeign:
         """Neither our recipe beside it nor that ours was there before makes it ours."""
         must(edge, "docker01", f"{remove}{GLOBAL}")
         before = spec(edge)
-        done = operator("run", "--only", "traefik")
+        done = operator.apply("traefik")
 
         assert done.status == 3, done.text
         assert spec(edge) == before
@@ -143,7 +143,7 @@ class TestEnvironment:
             f"printf '{names}\\n' >> /etc/environment",
             "sed -i /^DOCKER/d /etc/environment",
         )
-        done = operator("run", "--only", "acceptance")
+        done = operator.apply("acceptance")
 
         assert done.status == 0, done.text
 
@@ -168,7 +168,7 @@ class TestCatchAll:
     def test_run_is_green(self, edge: Lab, operator: Operator, broken: Break, more: str) -> None:
         """A healthy edge ends 0, whatever its applications answer at `/`."""
         broken("docker01", f"{TAKE_ALL} {more}", "docker service rm store")
-        done = operator("run", "--only", "acceptance")
+        done = operator.apply("acceptance")
 
         assert done.status == 0, done.text
 
@@ -181,7 +181,7 @@ class TestCatchAll:
             f"docker service create --name web {port} {where} demo:1",
             "docker service rm web",
         )
-        done = operator("run", "--only", "acceptance")
+        done = operator.apply("acceptance")
 
         assert done.status == 0, done.text
 
@@ -200,7 +200,7 @@ class TestDemonstration:
             f"docker service create -d --name {name} {labels} demo:1",
             f"docker service rm {name} 2>/dev/null || true",
         )
-        assert operator("run", "--only", "acceptance").status == 0
+        assert operator.apply("acceptance").status == 0
         assert DEMONSTRATION not in must(edge, "docker01", "docker service ls")
 
     def test_somebody_elses(self, edge: Lab, operator: Operator, broken: Break) -> None:
@@ -213,7 +213,7 @@ class TestDemonstration:
             f"docker service rm {name}",
         )
         before = spec(edge, name)
-        done = operator("run", "--only", "acceptance")
+        done = operator.apply("acceptance")
 
         assert done.status == 1
         assert f"stack {DEMONSTRATION} is somebody else's" in done.text
@@ -275,5 +275,5 @@ def test_every_drift_is_named_and_repaired(edge: Lab, operator: Operator) -> Non
     assert shown.status == 4, shown.stderr
     unseen = [option for option in options if f"{DRIFTS[option]}:" not in change["diff"]]
     assert unseen == []
-    assert operator("run", "--only", "traefik").status == 0
+    assert operator.apply("traefik").status == 0
     assert spec(edge) == before
