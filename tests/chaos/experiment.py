@@ -179,8 +179,8 @@ def look(lab: Lab) -> tuple[judge.Seen, judge.Seen, list[str]]:
 
 def others(lab: Lab) -> judge.Seen:
     """Return what is somebody else's on the lab, where its witnesses tell it."""
-    tell = getattr(witnesses, "foreign", lambda _lab: {})
-    return {name: seen for name, seen in tell(lab).items() if "/runbook/backups/" not in name}
+    seen = witnesses.foreign(lab)
+    return {name: value for name, value in seen.items() if "/runbook/backups/" not in name}
 
 
 def remains(lab: Lab) -> list[str]:

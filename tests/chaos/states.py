@@ -13,7 +13,7 @@ RULES = "/etc/shorewall/rules"
 KEEPALIVED = "/etc/keepalived/keepalived.conf"
 BLOCK = "/^# BEGIN runbook/,/^# END runbook/"
 
-_NO_RULES = f"sed -i '{BLOCK}d' {RULES}\n{getattr(witnesses, 'RELOAD', 'shorewall reload')}\n"
+_NO_RULES = f"sed -i '{BLOCK}d' {RULES}\n{witnesses.RELOAD}\n"
 _OTHER_PRIORITY = f"sed -i -E '{BLOCK}s/priority [0-9]+/priority 7/' {KEEPALIVED}\n"
 _NO_BLOCK = f"sed -i '{BLOCK}d' {KEEPALIVED}\n"
 _NOT_AT_BOOT = "systemctl disable -q keepalived 2>&1\n"
