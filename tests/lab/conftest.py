@@ -35,7 +35,15 @@ LABS = {"lab": Topology(), "varied": VARIED_LAB, "second": SECOND_LAB}
 # Those that do not run on the first varied lab.
 OTHER_LABS = {"test_run": "lab", "test_lab": "small", "test_other_site": "other"}
 OTHER_LABS |= dict.fromkeys(
-    ("test_chaos", "test_gateway", "test_hosts", "test_keepalived", "test_lockout"), "second"
+    (
+        "test_chaos",
+        "test_gateway",
+        "test_hosts",
+        "test_keepalived",
+        "test_lockout",
+        "test_service",
+    ),
+    "second",
 )
 SITES = {
     "lab": "parameters/lab.yml",
@@ -51,6 +59,11 @@ Break = Callable[[str, str, str], None]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "leaves(state): the lab's state after the test has passed")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Have a process for each varied lab, which mostly wait, and one for everything else."""
+    return 3
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -344,8 +357,11 @@ def edge(
 def make_bare(lab: Lab, state: State) -> None:
     """Take the lab back to where no run has been."""
     state.known = "unknown"
-    heal(lab)
-    lab.reset()
+    try:
+        lab.reset()
+    except LabError:  # what a test has stopped must run for it
+        heal(lab)
+        lab.reset()
     state.known = "bare"
 
 

@@ -17,12 +17,10 @@ KEEPALIVED_SENT = "(?=.*mv -f)(?=.*/etc/keepalived/keepalived.conf)"
 # State, what is cut, when, by what.
 CUTS = [
     (RULES_DRIFTED, RULES_SENT, "half input", "killed runner"),
-    (RULES_DRIFTED, RULES_SENT, "no input", "lost connection"),
     (RULES_DRIFTED, "systemd-run.*shorewall reload", "running", "lost connection"),
     (FILE_DRIFTED, KEEPALIVED_SENT, "half input", "timeout"),
     (PACKAGE_REMOVED, "apt-get .*install", "running", "lost host"),
     (SERVICE_DRIFTED, "stack deploy -c", "after", "killed kernel"),
-    (SERVICE_DRIFTED, "POST /v[0-9.]+/configs/create", "after", "lost connection"),
     (SERVICE_DRIFTED, "GET /v[0-9.]+/services", "running", "interrupt"),
 ]
 
