@@ -28,6 +28,12 @@ no_volumes() { docker volume ls --quiet | xargs -r docker volume rm --force; }
 if ls -d /var/lib/docker/containers/*/ >/dev/null 2>&1; then until_done no_containers; fi
 if ls -d /var/lib/docker/volumes/*/ >/dev/null 2>&1; then until_done no_volumes; fi
 
+# An engine that was stopped while it started a task leaves the interfaces of its networks behind, in
+# place of those that it would make.
+for link in $(ls /sys/class/net | grep -e '^vx-' -e '^ov-'); do
+    ip link del "$link"
+done
+
 # Packages installed since. Not by dpkg --purge, which takes seconds on every node: their units are
 # stopped, their files removed unless another package has them too, and dpkg's own records restored
 # with the files below.
