@@ -337,7 +337,8 @@ def _fence() -> str:
 
 
 def _text(said: bytes | bytearray) -> str:
-    return said.decode("utf-8", errors="replace")
+    # Every byte can be put back, such as those of a firewall rule; records show what is no UTF-8.
+    return said.decode("utf-8", errors="surrogateescape")
 
 
 def _together(errors: Sequence[BaseException]) -> BaseException:

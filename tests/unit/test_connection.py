@@ -102,8 +102,11 @@ class TestRun:
         assert gateway.run(["cat"], timeout_s=5).stdout == ""
 
     def test_output_that_is_not_utf8(self, gateway: Connection) -> None:
-        """Bytes that are not UTF-8 are replaced."""
-        assert gateway.run(["printf", r"\377ok"]).stdout == "\ufffdok"
+        """Bytes that are not UTF-8 can be sent back as they came, as an input or an argument."""
+        said = gateway.run(["printf", r"f\374r \302\205"]).stdout
+
+        assert gateway.run(["od", "-An", "-tx1"], stdin=said).stdout == " 66 fc 72 20 c2 85\n"
+        assert gateway.run(["printf", "%s", said]).stdout == said
 
     def test_programs_speak_english(self, gateway: Connection) -> None:
         """Messages come in the locale that parsers expect."""
