@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import paramiko
 
-from runbook.errors import Lost, Refused, RunbookError, Unreachable
+from runbook.errors import IN_DOUBT, Lost, Refused, RunbookError, Unreachable
 from runbook.ssh.channel import Channel, Transport
 from runbook.ssh.command import CommandFailed, CommandTimeout, Result, last_words
 from runbook.ssh.config import SshConfig
@@ -199,8 +199,7 @@ class Connection:
             raise CommandTimeout(result, deadline.seconds)
         if not spoken.ended:
             raise Lost(
-                f"the connection was lost while `{result.command}` ran; whether it took effect is "
-                "not known",
+                f"the connection was lost while `{result.command}` ran{IN_DOUBT}",
                 host=self.host,
                 todo="run it again once the host answers: what was done is found, not repeated",
             )

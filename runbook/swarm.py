@@ -23,7 +23,7 @@ from docker import errors
 from docker.utils.socket import SocketError
 
 from runbook.connection import Connection
-from runbook.errors import Lost, Refused, RunbookError
+from runbook.errors import IN_DOUBT, Lost, Refused, RunbookError
 from runbook.ssh.command import Result
 from runbook.ssh.engine_socket import DOCKER, EngineAdapter, SocketDenied
 
@@ -222,8 +222,7 @@ def _answered(error: errors.APIError, host: str, step: str | None) -> RunbookErr
     for pattern, meaning, todo in REFUSALS:
         if pattern.search(said):
             if "DeadlineExceeded" in said and _changes(error):
-                message = f"{meaning}, and whether the request took effect is not known: {said}"
-                return Lost(message, host=host, step=step, todo=todo)
+                return Lost(f"{meaning}: {said}{IN_DOUBT}", host=host, step=step, todo=todo)
             return Refused(f"{meaning}: {said}", host=host, step=step, todo=todo)
     message = f"the Docker Engine answered {error.status_code}: {said}"
     # "update out of sequence": the object's Version.Index was not the current one.
@@ -243,8 +242,7 @@ def _unanswered(error: Exception, host: str, step: str | None) -> RunbookError:
     if any(isinstance(one, waited) for one in (error, *error.args)):
         return EngineTimeout("the Docker Engine did not answer in time", host=host, step=step)
     return Lost(
-        f"the connection to the Docker Engine was lost ({error}); whether the request took effect "
-        "is not known",
+        f"the connection to the Docker Engine was lost ({error}){IN_DOUBT}",
         host=host,
         step=step,
         todo=f"see `systemctl status docker` on {host}, and run it again",

@@ -24,7 +24,7 @@ from fakes import (
 )
 
 from runbook import waiting
-from runbook.errors import ChangeFailed, Refused, RunbookError, Unreachable
+from runbook.errors import ChangeFailed, Lost, Refused, RunbookError, Unreachable
 from runbook.live import Live
 from runbook.site import Site
 from runbook.steps import acceptance, demonstration
@@ -535,13 +535,14 @@ class TestDemonstration:
             acceptance.verify(outside(edge=fleet))
         assert docker_words(fleet)[-1] == ("stack", "rm", STACK)
 
-    def test_cannot_be_removed(self, clock: Clock) -> None:
+    @pytest.mark.parametrize("kind", [Unreachable, Lost])
+    def test_cannot_be_removed(self, clock: Clock, kind: type[RunbookError]) -> None:
         """A manager that stays lost has it still: that is not "nothing was changed"."""
 
         class Dead(Edge):
             def __call__(self, command: Command) -> str:
                 if "deploy" not in command.argv:
-                    raise Unreachable("timed out", host="docker01")
+                    raise kind("timed out", host="docker01")
                 return super().__call__(command)
 
         with pytest.raises(ChangeFailed, match=r"timed out.*may be left") as caught:

@@ -140,18 +140,18 @@ def plan(live: Live, facts: Facts) -> list[Change]:
         raise _refused(
             facts,
             f"{compared.refusal}: Shorewall refuses the configuration with the declared rules",
-            "mend the file that it names; nothing was changed",
+            "mend the file that it names",
         )
     if compared.failure:
         raise _refused(
             facts,
             f"{compared.failure}: the rules cannot be compared with the live ones",
-            "mend what it says; nothing was changed",
+            "mend what it says",
         )
     result = with_foreign(compared.planned, compared.planned, compared.live)
     passed_over = f"Shorewall passes over the one in {RULES}, as in an ?IF that does not hold"
     for taking in _taken(live.site, facts, result, nothing=passed_over):
-        raise _refused(facts, taking, "take that rule away, or narrow it; nothing was changed")
+        raise _refused(facts, taking, "take that rule away, or narrow it")
     present = facts.file.content or ""
     written = [keeping_the_old(c) for c in _file(live.site, present).plan(facts.file, 0)]
     changes = [*written, *_boot(live.site, facts)]
@@ -160,7 +160,7 @@ def plan(live: Live, facts: Facts) -> list[Change]:
             raise _refused(
                 facts,
                 "a reload takes away the chains in which others have rules: " + "; ".join(lost),
-                "move them to a chain of their own, or reload by hand; nothing was changed",
+                "move them to a chain of their own, or reload by hand",
             )
         changes.append(_reload(facts))
     return changes
