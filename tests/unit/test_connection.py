@@ -684,6 +684,26 @@ class TestHostKey:
         with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable, match="revoked"):
             fleet["gateway"]
 
+    def test_list_of_revoked_keys(self, client: Client, sshd: Sshd) -> None:
+        """So is one that RevokedHostKeys has."""
+        revoked = client.folder / "revoked"
+        revoked.write_text(f"{sshd.public_key()}\n")
+        client.known_hosts.write_text(sshd.known_as())
+        more = f"  RevokedHostKeys {revoked}\n"
+        with (
+            only_host(client, sshd.port, more) as fleet,
+            pytest.raises(Unreachable, match="revoked"),
+        ):
+            fleet["gateway"]
+
+    def test_certificate_authority(self, client: Client, sshd: Sshd, inner_sshd: Sshd) -> None:
+        """A host that only an authority vouches for is unknown, and the message says why."""
+        client.known_hosts.write_text(f"@cert-authority * {inner_sshd.public_key()}\n")
+        why = rf"by the certificate authority in {client.known_hosts}:1, .* not supported"
+        with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable, match=why) as caught:
+            fleet["gateway"]
+        assert "runbook trust" in caught.value.todo
+
     def test_short_name_of_another_site(self, client: Client, sshd: Sshd, inner_sshd: Sshd) -> None:
         """A short name that is known with another key makes a host unknown, not changed."""
         client.known_hosts.write_text(f"docker01 {inner_sshd.public_key()}\n")
