@@ -13,7 +13,7 @@ from runbook.resources.stack import Service, stack_services
 from runbook.steps.outside import client_of, url_host, way_to, when_known
 from runbook.steps.traefik import PRIORITY
 from runbook.steps.web import NOT_FOUND, Answer, Asked, answered, asked, fetch, header
-from runbook.swarm import run_docker
+from runbook.swarm import deploy_stack, run_docker
 
 STACK = "runbook-demonstration"
 SHOWN = "an application on the overlay is reached through gateway, VIP and Traefik"
@@ -73,8 +73,8 @@ def deploy(live: Live, mark: str) -> None:
         mark=f"{MARK}={mark}",
         priority=PRIORITY,
     )
-    words = ("stack", "deploy", "--resolve-image", "never", "-c", "-", STACK)
-    run_docker(live, *words, stdin=recipe)
+    words = ("--resolve-image", "never", "-c", "-", STACK)
+    deploy_stack(live, demonstration.image, *words, stdin=recipe)
 
 
 def remove(live: Live) -> None:

@@ -514,9 +514,9 @@ class TestDemonstration:
             ("stack", "deploy", "--resolve-image", "never", "-c", "-", STACK),
             ("stack", "rm", STACK),
         ]
-        assert "docker" in fleet.commands[0].argv
+        assert "docker" in fleet.commands[1].argv
         assert "docker" in fleet.commands[-1].argv
-        assert "image: demo:1" in fleet.commands[0].stdin
+        assert "image: demo:1" in fleet.commands[1].stdin
         assert engine.requests.count("POST /configs/create") == 1
         assert engine.held == {}
 
