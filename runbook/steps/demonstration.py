@@ -124,7 +124,7 @@ def demonstrated(live: Live, mark: str, trouble: str) -> list[Check]:
 
 def _instead(answer: Answer) -> str:
     words = " ".join(answer.body.split())[:200] or "nothing"
-    return f"{answer.status} of something else: {words}" if answer.status else words
+    return f"{answer.of_something_else}: {words}" if answer.status else words
 
 
 def _hidden(client: str, found: Asked, mark: str) -> Check:

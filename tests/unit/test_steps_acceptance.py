@@ -287,7 +287,7 @@ class TestOutside:
         """A page of somebody else's on its port is not the dashboard."""
         edge = Edge(client={"dashboard": PAGE, "version": PAGE})
 
-        assert self.seen(edge)[DASHBOARD] == ("200, not Traefik's", False)
+        assert self.seen(edge)[DASHBOARD] == ("200 of something else", False)
 
     def test_application_that_takes_all(self) -> None:
         """The web port answers, whoever it is that answers at `/`."""
