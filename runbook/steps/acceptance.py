@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runbook.changes import Change, Check
-from runbook.errors import ChangeFailed, Lost, Refused, RunbookError
+from runbook.errors import ChangeFailed, RunbookError
 from runbook.live import Live
 from runbook.lock import site_lock
 from runbook.names import as_declared
@@ -113,7 +113,7 @@ def verify(live: Live) -> list[Check]:
 def _remove(live: Live) -> None:
     try:
         remove(live)
-    except (Lost, Refused) as error:  # which would say that nothing was changed
+    except RunbookError as error:  # before a change, it would say that nothing was changed
         raise ChangeFailed(
             f"{error.message}; the demonstration may be left there",
             host=error.host,

@@ -535,7 +535,7 @@ class TestDemonstration:
             acceptance.verify(outside(edge=fleet))
         assert docker_words(fleet)[-1] == ("stack", "rm", STACK)
 
-    @pytest.mark.parametrize("kind", [Unreachable, Lost])
+    @pytest.mark.parametrize("kind", [Unreachable, Lost, RunbookError])
     def test_cannot_be_removed(self, clock: Clock, kind: type[RunbookError]) -> None:
         """A manager that stays lost has it still: that is not "nothing was changed"."""
 
