@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import paramiko
 
-from runbook.errors import Lost, Refused, RunbookError, Unreachable
+from runbook.errors import IN_DOUBT, Lost, Refused, RunbookError, Unreachable
 from runbook.ssh.channel import Channel, Transport
 from runbook.ssh.command import CommandFailed, CommandTimeout, Result, last_words
 from runbook.ssh.config import SshConfig
@@ -199,8 +199,7 @@ class Connection:
             raise CommandTimeout(result, deadline.seconds)
         if not spoken.ended:
             raise Lost(
-                f"the connection was lost while `{result.command}` ran; whether it took effect is "
-                "not known",
+                f"the connection was lost while `{result.command}` ran{IN_DOUBT}",
                 host=self.host,
                 todo="run it again once the host answers: what was done is found, not repeated",
             )
@@ -337,7 +336,8 @@ def _fence() -> str:
 
 
 def _text(said: bytes | bytearray) -> str:
-    return said.decode("utf-8", errors="replace")
+    # Every byte can be put back, such as those of a firewall rule; records show what is no UTF-8.
+    return said.decode("utf-8", errors="surrogateescape")
 
 
 def _together(errors: Sequence[BaseException]) -> BaseException:

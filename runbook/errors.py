@@ -4,7 +4,8 @@
     ├── BadInput                 2  the site, an option or a file is wrong
     ├── Refused                  3  the site or its state does not allow it; nothing was changed
     │   └── Unreachable          3  a host does not answer, or is not the one it should be
-    ├── Lost                     1  connection or patience ended while something ran: done or not
+    ├── Lost                     1  connection or patience ended while something ran: done or not;
+    │                               where a step only reads, it becomes Unreachable
     ├── ChangeFailed             1  a change was tried and did not succeed
     └── CheckFailed              1  a check of the running system did not hold
 
@@ -12,6 +13,9 @@ Every message says where, what was tried, what came back and what to do next.
 """
 
 from __future__ import annotations
+
+IN_DOUBT = "; whether it took effect is not known"
+"""What is said of a request whose end was not heard, unless it only asked to read."""
 
 
 class RunbookError(Exception):

@@ -120,7 +120,7 @@ class Step:
         """Read what is there now and return it as a table; nothing is changed."""
         start = time.monotonic()
         with _reporting(self._info.name):
-            self._facts = self._info.module.observe(self._live)
+            self._facts = self._read()
             found = rows_table(self._info.module.rows(self._facts), time.monotonic() - start)
         self._tell_hosts()
         self._tell_state("before", self._facts)
@@ -128,6 +128,18 @@ class Step:
             for finding in self._facts.findings:
                 emit("finding", self._info.name, **finding.as_dict())
         return found
+
+    def _read(self) -> Any:
+        with self._reading():
+            return self._info.module.observe(self._live)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except RunbookError as error:
+            _raise(None if self._applied else stops.unread(error))
+            raise
 
     def _tell_hosts(self) -> None:
         emit("hosts", self._info.name, keys=self._live.fleet.host_keys)
@@ -183,7 +195,7 @@ class Step:
                 return self._make(plan, lock) if plan.changes else _nothing()
 
     def _make(self, plan: Plan, lock: SwarmLock) -> Shown:
-        _raise(stops.moved(plan, self._planned(self._info.module.observe(self._live))))
+        _raise(stops.moved(plan, self._planned(self._read())))
         _tell_witnesses(self._live.fleet, tuple(self._live.site.managers))
         self._applied = True
         outcomes = apply(self._live, plan, Reports(self._begun, self._report), lock.proceed)
@@ -243,11 +255,12 @@ class Step:
         if isinstance(self._facts, PreflightFacts):
             # Its observation is its verification: it read everything a moment ago.
             return [self._facts.verdict]
-        checks = list(module.verify(self._live))
+        with self._reading():
+            checks = list(module.verify(self._live))
         if CONVERGED not in self._info.required_checks(self._live.site):
             return checks
         # A plan without changes, made from what was read in this notebook, is the second reading.
-        facts = module.observe(self._live) if self._applied else self._observed()
+        facts = self._read() if self._applied else self._observed()
         self._tell_state("after", facts)
         again = self._planned(facts) if self._applied else self._shown_plan()
         left = "; ".join(f"{change.host}: {change.summary}" for change in again.changes)

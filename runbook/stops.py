@@ -6,8 +6,29 @@ from collections.abc import Sequence
 
 from runbook.apply import Outcome
 from runbook.changes import Change, Check, Finding, Plan, unified_diff
-from runbook.errors import ChangeFailed, CheckFailed, Refused, RunbookError
+from runbook.errors import (
+    IN_DOUBT,
+    ChangeFailed,
+    CheckFailed,
+    Lost,
+    Refused,
+    RunbookError,
+    Unreachable,
+)
 from runbook.site import Site, unaccepted_risks
+
+
+def unread(error: RunbookError) -> Refused | None:
+    """Return the refusal of what cannot be read; ``None`` where the error tells it as it is.
+
+    Args:
+        error: What ended a step before its first change.
+    """
+    if isinstance(error, ChangeFailed | CheckFailed) or error.exit_code != RunbookError.exit_code:
+        return None
+    kind = Unreachable if isinstance(error, Lost) else Refused
+    message = error.message.replace(IN_DOUBT, "")
+    return kind(message, host=error.host, step=error.step, todo=error.todo)
 
 
 def risky(site: Site, step: str) -> Refused | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import docker
 import requests
@@ -23,7 +23,7 @@ from docker import errors
 from docker.utils.socket import SocketError
 
 from runbook.connection import Connection
-from runbook.errors import Lost, Refused, RunbookError
+from runbook.errors import IN_DOUBT, Lost, Refused, RunbookError
 from runbook.ssh.command import Result
 from runbook.ssh.engine_socket import DOCKER, EngineAdapter, SocketDenied
 
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 TIMEOUT_S = 60
 SOCKET = "unix:///var/run/docker.sock"  # never opened here: the adapter is put in its place
 BASE_URL = "http+docker://localhost"  # what the SDK calls that socket
+
+
+# Prints the registry's name where docker has a login for it, wherever the password is kept.
+_LOGIN = 'grep -osF -m 1 -e "$1" "${DOCKER_CONFIG:-$HOME/.docker}/config.json"'
 
 
 class EngineError(RunbookError):
@@ -153,10 +157,40 @@ def run_docker(
     Raises:
         RunbookError: As :meth:`runbook.connection.Connection.run` says.
     """
+    return _run(live, [*DOCKER, *arguments], stdin=stdin, timeout_s=timeout_s, check=check)
+
+
+def _run(live: Live, argv: list[str], **options: Any) -> Result:
     adapter = cast(EngineAdapter, live.engine.api.get_adapter(BASE_URL))
-    return live.fleet[live.manager].run(
-        [*DOCKER, *arguments], stdin=stdin, sudo=adapter.sudo, timeout_s=timeout_s, check=check
-    )
+    return live.fleet[live.manager].run(argv, sudo=adapter.sudo, **options)
+
+
+def deploy_stack(
+    live: Live, image: str, *arguments: str, stdin: str, timeout_s: float = 60
+) -> None:
+    """Run ``docker stack deploy``, and hand the nodes the credentials for an image.
+
+    Without a login for its registry there, none are sent: empty ones would replace those that the
+    service has from somewhere else.
+
+    Args:
+        live: The site and its connections.
+        image: The image of the stack's services.
+        arguments: Those of ``docker stack deploy``.
+        stdin: Its standard input.
+        timeout_s: Longest time in seconds.
+
+    Raises:
+        RunbookError: As :meth:`runbook.connection.Connection.run` says.
+
+    Source: docker stack deploy, ``--with-registry-auth``; moby, daemon/cluster/services.go.
+    """
+    first, slash, _ = image.partition("/")
+    named = slash and (first == "localhost" or "." in first or ":" in first)
+    registry = first if named and first != "docker.io" else "index.docker.io"
+    known = _run(live, ["sh", "-c", _LOGIN, "login", registry], check=False).stdout
+    words = ("stack", "deploy", *(["--with-registry-auth"] if known else []), *arguments)
+    run_docker(live, *words, stdin=stdin, timeout_s=timeout_s)
 
 
 def _client(connection: Connection, *, sudo: bool) -> docker.DockerClient:
@@ -222,8 +256,7 @@ def _answered(error: errors.APIError, host: str, step: str | None) -> RunbookErr
     for pattern, meaning, todo in REFUSALS:
         if pattern.search(said):
             if "DeadlineExceeded" in said and _changes(error):
-                message = f"{meaning}, and whether the request took effect is not known: {said}"
-                return Lost(message, host=host, step=step, todo=todo)
+                return Lost(f"{meaning}: {said}{IN_DOUBT}", host=host, step=step, todo=todo)
             return Refused(f"{meaning}: {said}", host=host, step=step, todo=todo)
     message = f"the Docker Engine answered {error.status_code}: {said}"
     # "update out of sequence": the object's Version.Index was not the current one.
@@ -243,8 +276,7 @@ def _unanswered(error: Exception, host: str, step: str | None) -> RunbookError:
     if any(isinstance(one, waited) for one in (error, *error.args)):
         return EngineTimeout("the Docker Engine did not answer in time", host=host, step=step)
     return Lost(
-        f"the connection to the Docker Engine was lost ({error}); whether the request took effect "
-        "is not known",
+        f"the connection to the Docker Engine was lost ({error}){IN_DOUBT}",
         host=host,
         step=step,
         todo=f"see `systemctl status docker` on {host}, and run it again",

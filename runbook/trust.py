@@ -105,6 +105,12 @@ def pin(offered: Offered, path: Path) -> None:
         return
     if offered.known != "no":
         raise Refused(f"its host key is not written down: {offered.why}", host=offered.host)
+    if path.is_char_device():  # it would be offered as unknown again, for ever
+        raise BadInput(
+            f"UserKnownHostsFile is {path} or none, so no host key can be pinned",
+            host=offered.host,
+            todo=f"name a file as UserKnownHostsFile of {offered.host} in the SSH configuration",
+        )
     line = f"{offered.name_in_known_hosts} {offered.key_type} {offered.key}\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -146,7 +152,7 @@ def _ask(fleet: Fleet, endpoint: Endpoint, found: dict[tuple[str, ...], Offered]
 def _answer(
     endpoint: Endpoint, known: Known, why: str, key: paramiko.PKey | None = None
 ) -> Offered:
-    files = endpoint.user_known_hosts or (Path("~/.ssh/known_hosts").expanduser(),)
+    files = endpoint.user_known_hosts or (Path(os.devnull),)
     return Offered(
         host=endpoint.host,
         name_in_known_hosts=endpoint.known_as[0],

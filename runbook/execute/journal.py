@@ -74,7 +74,9 @@ class Journal:
         with self._lock:
             entry = {"seq": len(self.entries), "time": now(), "kind": kind, **told}
             line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n"
-            os.write(self._file, line.encode())
+            written = line.encode(errors="replace")  # such as a host's words in Latin-1
+            os.write(self._file, written)
+            entry = json.loads(written)
             self.entries.append(entry)
             try:
                 self._listener(entry)

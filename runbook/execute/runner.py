@@ -210,7 +210,7 @@ class Runner:
         elif broken is not None:
             status, reason = Status(broken["status"]), f"{broken['step']}: {broken['reason']}"
             if any(error.get("exit_code") == ExitStatus.REFUSED for error in broken["errors"]):
-                reason += what_was_touched(results)
+                reason += what_was_touched(results) or " (nothing was changed)"
         ended: dict[str, Any] = {"status": status.value, "reason": reason, "exit_status": int(code)}
         self.journal.write("run closed", **ended, duration_ms=_ms_since(begun))
 

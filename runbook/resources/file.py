@@ -222,7 +222,7 @@ def with_block(kept: str, block: str) -> str:
         The content. Every byte outside the block is as it was.
     """
     ours = f"{BEGIN}\n{block}{END}\n" if block else ""
-    lines = _lines(kept)
+    lines = lines_of(kept)
     span = _span(lines)
     if span is not None:
         return "".join([*lines[: span[0]], ours, *lines[span[1] :]])
@@ -236,8 +236,8 @@ def outside_block(content: str) -> str:
     return with_block(content, "")
 
 
-def _lines(text: str) -> list[str]:
-    # Not splitlines(): a line of a configuration file ends at a line feed and nowhere else.
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a configuration file, each with its end: a line feed, nothing else."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
@@ -255,7 +255,7 @@ def _span(lines: list[str]) -> tuple[int, int] | None:
 
 
 def _without_end(content: str) -> bool:
-    lines = _lines(content)
+    lines = lines_of(content)
     span = _span(lines)
     return span is not None and span[1] > len(lines)
 

@@ -231,12 +231,13 @@ def network_names(live: Live) -> dict[str, str]:
 
 
 def _deploy(stack: Stack, live: Live) -> None:
-    from runbook.swarm import run_docker
+    from runbook.swarm import deploy_stack
 
     # The recipe stays as published; whose the service is comes as a second one beside it.
     marked = {"deploy": {"labels": {SITE: stack.site}}}
     beside = {"version": stack.compose["version"], "services": {stack._key: marked}}
     # A path below the home is relative: an SSH command starts there.
     recipe = stack.path.removeprefix("~/")
-    words = ("stack", "deploy", "-c", recipe, "-c", "-", stack.name)
-    run_docker(live, *words, stdin=json.dumps(beside), timeout_s=120)
+    image = stack.compose["services"][stack._key]["image"]
+    words = ("-c", recipe, "-c", "-", stack.name)
+    deploy_stack(live, image, *words, stdin=json.dumps(beside), timeout_s=120)

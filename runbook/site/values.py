@@ -19,7 +19,7 @@ _LABEL: Final = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 HOST_NAME: Final = rf"^{_LABEL}((\.{_LABEL})*\.[A-Za-z]([A-Za-z0-9_-]{{0,61}}[A-Za-z0-9])?)?$"
 DOMAIN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 INTERFACE: Final = r"^[A-Za-z0-9._-]+$"
-ZONE: Final = r"^[a-z][a-z0-9]*$"
+ZONE: Final = r"^[A-Za-z][A-Za-z0-9_]*$"
 # Source: swarmkit, manager/controlapi/common.go: services and networks; secrets may have dots.
 SWARM_NAME: Final = r"^[a-zA-Z0-9]([a-zA-Z0-9_-]*[a-zA-Z0-9])?$"
 DOTTED_NAME: Final = r"^[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?$"
@@ -33,7 +33,7 @@ SHAPES: Final = {
     HOST_NAME: "must be a host name, short or fully qualified: letters, digits and inner hyphens",
     DOMAIN: "must be a DNS name or an address: small letters, digits, hyphens and dots",
     INTERFACE: "must be the name of a network interface, such as enp0s3",
-    ZONE: "must be a Shorewall zone: small letters and digits, a letter first",
+    ZONE: "must be a Shorewall zone: letters, digits and underscores, a letter first",
     SWARM_NAME: "must be a Swarm name: letters, digits and inner '_' and '-'",
     DOTTED_NAME: "must be a Docker secret's name: letters, digits and inner '_', '.' and '-'",
     INSTANCE: "must be one word of letters, digits, '_', '.' and '-'",
@@ -95,8 +95,8 @@ HostName = Annotated[str, Field(pattern=HOST_NAME, max_length=253)]
 Domain = Annotated[str, Field(pattern=DOMAIN, max_length=253)]
 # 15 characters at most: linux/if.h, IFNAMSIZ.
 Interface = Annotated[str, Field(pattern=INTERFACE, max_length=15)]
-# Five characters at most: shorewall-zones(5).
-Zone = Annotated[str, Field(pattern=ZONE, max_length=5)]
+# Five characters at most, and 19 with a short LOGFORMAT: shorewall-zones(5), shorewall.conf(5).
+Zone = Annotated[str, Field(pattern=ZONE, max_length=19)]
 SwarmName = Annotated[str, Field(pattern=SWARM_NAME, max_length=63)]
 # A service has the stack's name before its own, and 63 characters at most: len("_traefik") less.
 StackName = Annotated[str, Field(pattern=SWARM_NAME, max_length=55)]

@@ -50,6 +50,7 @@ class Endpoint:
         family: AddressFamily: which addresses of a name are tried, as ``socket`` calls it.
         source: BindAddress: where the connection comes from; empty where any will do.
         command: ProxyCommand, for the operator's shell; empty where there is none.
+        revoked: RevokedHostKeys, or ``None`` where it is not configured.
 
     """
 
@@ -69,6 +70,7 @@ class Endpoint:
     family: int = socket.AF_UNSPEC
     source: str = ""
     command: str = ""
+    revoked: Path | None = None
 
     @property
     def place(self) -> str:
@@ -164,6 +166,13 @@ class SshConfig:
                 "ProxyUseFdpass is not supported: the ProxyCommand has to pass on what is sent",
                 host=hop.host,
             )
+        if _one(options, "knownhostscommand"):
+            raise BadInput(
+                "KnownHostsCommand is not supported: only files say which host keys are known",
+                host=hop.host,
+                todo=f"set KnownHostsCommand none for {hop.host} in the SSH configuration, and pin "
+                "its key with `runbook trust SITE`",
+            )
         if at and command and "%h" not in command:
             raise Unreachable(
                 f"the ProxyCommand `{command}` has no %h, and so does not lead to {at}",
@@ -188,6 +197,7 @@ class SshConfig:
             family=FAMILIES.get(_one(options, "addressfamily"), socket.AF_UNSPEC),
             source=_one(options, "bindaddress"),
             command=_expanded(command, tokens | {"h": at or address}, hop.host),
+            revoked=next(iter(_files(_one(options, "revokedhostkeys"), tokens)), None),
         )
 
     def _via(self, jumps: str, trail: tuple[Hop, ...]) -> Endpoint | None:
@@ -295,5 +305,10 @@ def _agent(options: Options, tokens: Mapping[str, str]) -> str | None:
 
 
 def _files(setting: str, tokens: Mapping[str, str]) -> tuple[Path, ...]:
-    # Printed without quotes, so a blank within a name is told by what follows it.
-    return tuple(_path(name, tokens) for name in re.split(r" (?=[/~])", setting) if name)
+    # Printed without quotes, so a blank within a name is told by what follows it, or is there.
+    found: list[Path] = []
+    for name in filter(None, re.split(r" (?=[/~])", setting)):
+        whole, parts = _path(name, tokens), [_path(word, tokens) for word in name.split()]
+        several = not whole.exists() and any(part.exists() for part in parts)
+        found += parts if several else [whole]
+    return tuple(found)

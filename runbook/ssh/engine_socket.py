@@ -18,7 +18,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
 from runbook.connection import Connection
-from runbook.errors import Lost, Refused, RunbookError, Unreachable
+from runbook.errors import IN_DOUBT, Lost, Refused, RunbookError, Unreachable
 from runbook.ssh.session import all_errors
 
 # Neither a context nor the environment of the user there may name another engine or how to ask it:
@@ -115,8 +115,7 @@ class ChannelSocket:
             self._heard = True
         elif not self._shut and not self._channel.eof_received:
             raise Lost(
-                "the connection was lost during a request to the Docker Engine; whether it took "
-                "effect is not known",
+                f"the connection was lost during a request to the Docker Engine{IN_DOUBT}",
                 host=self._connection.host,
                 todo="run it again once the host answers",
             )
@@ -289,8 +288,7 @@ def no_engine(user: str, host: str, errors: bytes) -> RunbookError:
         )
     if not said:  # it was there, since `dial-stdio` says why it cannot connect
         return Lost(
-            "the Docker Engine closed the connection during a request; whether it took effect is "
-            "not known",
+            f"the Docker Engine closed the connection during a request{IN_DOUBT}",
             host=host,
             todo=f"see `systemctl status docker` on {host}, and run it again",
         )

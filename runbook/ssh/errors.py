@@ -131,8 +131,10 @@ def wrong_host_key(
     whose = f"{endpoint.host} ({endpoint.place})"
     key = f"{offered.get_name()} {fingerprint(offered.asbytes())}"
     if verdict == "no":
+        by = "".join(f", but by the certificate authority in {k.place}" for k in known.authorities)
+        why = f"{by}, and host certificates are not supported" if by else ""
         return Unreachable(
-            f"the host key of {whose} is not known; it offers {key}",
+            f"the host key of {whose} is not known{why}; it offers {key}",
             host=endpoint.host,
             todo=f"run `{trust}`",
         )

@@ -1,8 +1,8 @@
 """The known hosts files: which host keys the operator has confirmed.
 
 Source: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT. Hashed names, patterns, ``[host]:port`` and
-``@revoked`` are understood; ``@cert-authority`` lines are passed over, so a host that is known only
-through its certificate authority counts as unknown.
+``@revoked`` are understood; ``@cert-authority`` lines vouch for nobody, since the certificates of
+hosts are not checked here, so a host that is known only through one counts as unknown.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Literal
 from runbook.errors import BadInput
 
 Verdict = Literal["yes", "no", "changed", "revoked"]
+MARKERS = ("", "@revoked", "@cert-authority")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class KnownKey:
         names: The names it is for: patterns, or one hashed name.
         key_type: Type of the key, such as ``ssh-ed25519``.
         key: The public key as it is sent.
-        revoked: Whether the line says never to accept this key.
+        marker: ``@revoked``: never to be accepted; ``@cert-authority``; or empty.
         place: File and line, as ``known_hosts:12``.
 
     """
@@ -38,8 +39,13 @@ class KnownKey:
     names: str
     key_type: str
     key: bytes
-    revoked: bool
+    marker: str
     place: str
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the line says never to accept this key."""
+        return self.marker == "@revoked"
 
     def names_host(self, name: str) -> bool:
         """Whether this line is about a host of this name."""
@@ -59,24 +65,34 @@ class KnownHosts:
         files: The files to read; those that do not exist are passed over.
         names: The names the host has in them. The first decides; the others only vouch for a host
             that is not known by it, since they may be another site's.
+        revoked: RevokedHostKeys, a file of public keys; ``None`` where it is not configured.
 
     Raises:
         BadInput: A file cannot be read.
 
     """
 
-    def __init__(self, files: Iterable[Path], names: Iterable[str]) -> None:
+    def __init__(
+        self, files: Iterable[Path], names: Iterable[str], revoked: Path | None = None
+    ) -> None:
         first, *others = names
         lines = tuple(known for file in files for known in _read(file))
         self._first = tuple(known for known in lines if known.names_host(first))
         self._others = tuple(
             known for known in lines if any(known.names_host(name) for name in others)
         )
+        self._revoked = _words(revoked) if revoked else ()
 
     @property
     def accepted(self) -> tuple[KnownKey, ...]:
         """The lines that vouch for the host."""
         return _vouching(self._first) or _vouching(self._others)
+
+    @property
+    def authorities(self) -> tuple[KnownKey, ...]:
+        """The lines that leave it to a certificate authority to vouch for the host."""
+        lines = (*self._first, *self._others)
+        return tuple(known for known in lines if known.marker == "@cert-authority")
 
     @property
     def key_types(self) -> tuple[str, ...]:
@@ -94,7 +110,8 @@ class KnownHosts:
             would offer just those types that nobody has confirmed.
 
         """
-        if any(known.key == key for known in (*self._first, *self._others) if known.revoked):
+        revoked = [known.key for known in (*self._first, *self._others) if known.revoked]
+        if key in revoked or b64encode(key) in self._revoked:
             return "revoked"
         if any(known.key == key for known in self.accepted):
             return "yes"
@@ -102,7 +119,21 @@ class KnownHosts:
 
 
 def _vouching(lines: tuple[KnownKey, ...]) -> tuple[KnownKey, ...]:
-    return tuple(known for known in lines if not known.revoked)
+    return tuple(known for known in lines if not known.marker)
+
+
+def _words(revoked: Path) -> tuple[bytes, ...]:
+    try:
+        content = revoked.read_bytes()
+    except OSError as error:  # ssh then accepts no host at all
+        raise BadInput(f"RevokedHostKeys {revoked}: {error.strerror}") from error
+    if content.startswith(b"SSHKRL\n"):
+        raise BadInput(
+            f"RevokedHostKeys {revoked} is a key revocation list, which is not supported",
+            todo="list the revoked keys in it as text, one public key a line: ssh_config(5)",
+        )
+    lines = (line.split() for line in content.splitlines() if not line.startswith(b"#"))
+    return tuple(word for words in lines for word in words)
 
 
 def fingerprint(key: bytes) -> str:
@@ -121,13 +152,13 @@ def _read(file: Path) -> Iterator[KnownKey]:
         marker, fields = "", line.split()
         if fields and fields[0].startswith("@"):
             marker, *fields = fields
-        if len(fields) < 3 or fields[0].startswith("#") or marker not in ("", "@revoked"):
+        if len(fields) < 3 or fields[0].startswith("#") or marker not in MARKERS:
             continue
         try:
             key = b64decode(fields[2], validate=True)
         except binascii.Error:
             continue  # as ssh does: a damaged line vouches for nobody
-        yield KnownKey(fields[0], fields[1], key, bool(marker), f"{file}:{number}")
+        yield KnownKey(fields[0], fields[1], key, marker, f"{file}:{number}")
 
 
 def _is_hash_of(name: str, hashed: str) -> bool:

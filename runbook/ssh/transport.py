@@ -166,7 +166,7 @@ class Opener:
 def known_hosts(endpoint: Endpoint) -> KnownHosts:
     """Return what the known hosts files say about a host now."""
     files = endpoint.user_known_hosts + endpoint.global_known_hosts
-    return KnownHosts(files, endpoint.known_as)
+    return KnownHosts(files, endpoint.known_as, endpoint.revoked)
 
 
 def _directly(endpoint: Endpoint, deadline: Deadline) -> socket.socket:

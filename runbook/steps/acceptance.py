@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runbook.changes import Change, Check
-from runbook.errors import ChangeFailed, Refused, RunbookError
+from runbook.errors import ChangeFailed, RunbookError
 from runbook.live import Live
 from runbook.lock import site_lock
 from runbook.names import as_declared
@@ -113,7 +113,7 @@ def verify(live: Live) -> list[Check]:
 def _remove(live: Live) -> None:
     try:
         remove(live)
-    except Refused as error:  # which would say that nothing was changed
+    except RunbookError as error:  # before a change, it would say that nothing was changed
         raise ChangeFailed(
             f"{error.message}; the demonstration may be left there",
             host=error.host,
@@ -185,7 +185,8 @@ def outside(live: Live) -> list[Check]:
     # Whatever else answers there, its version only Traefik's API tells.
     is_board = "Codename" in version.body
     if board and (is_board or is_open(site, board)):
-        shown = page.status if is_board else f"{_words(page)}, not Traefik's"
+        other = page.of_something_else if page.status else f"{page.body}, not Traefik's"
+        shown = page.status if is_board else other
         return [through, Check(DASHBOARD, client, "200", shown)]
     return [through, _not_ours(DASHBOARD, client, page, ours=is_board)]
 
@@ -195,10 +196,9 @@ def _not_ours(name: str, client: str, answer: Answer, *, ours: bool) -> Check:
     # Shorewall's net policy drops what is not forwarded; another firewall may refuse it.
     if answer.body in (REFUSED, SILENT):
         return Check(name, client, CLOSED, CLOSED)
-    seen = _words(answer)
     if ours or not answer.status:
-        return Check(name, client, CLOSED, seen)
-    return Check(name, client, f"{seen} of something else", f"{seen} of something else")
+        return Check(name, client, CLOSED, _words(answer))
+    return Check(name, client, answer.of_something_else, answer.of_something_else)
 
 
 def _words(answer: Answer) -> str:

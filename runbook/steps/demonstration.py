@@ -13,7 +13,7 @@ from runbook.resources.stack import Service, stack_services
 from runbook.steps.outside import client_of, url_host, way_to, when_known
 from runbook.steps.traefik import PRIORITY
 from runbook.steps.web import NOT_FOUND, Answer, Asked, answered, asked, fetch, header
-from runbook.swarm import run_docker
+from runbook.swarm import deploy_stack, run_docker
 
 STACK = "runbook-demonstration"
 SHOWN = "an application on the overlay is reached through gateway, VIP and Traefik"
@@ -73,8 +73,8 @@ def deploy(live: Live, mark: str) -> None:
         mark=f"{MARK}={mark}",
         priority=PRIORITY,
     )
-    words = ("stack", "deploy", "--resolve-image", "never", "-c", "-", STACK)
-    run_docker(live, *words, stdin=recipe)
+    words = ("--resolve-image", "never", "-c", "-", STACK)
+    deploy_stack(live, demonstration.image, *words, stdin=recipe)
 
 
 def remove(live: Live) -> None:
@@ -124,7 +124,7 @@ def demonstrated(live: Live, mark: str, trouble: str) -> list[Check]:
 
 def _instead(answer: Answer) -> str:
     words = " ".join(answer.body.split())[:200] or "nothing"
-    return f"{answer.status} of something else: {words}" if answer.status else words
+    return f"{answer.of_something_else}: {words}" if answer.status else words
 
 
 def _hidden(client: str, found: Asked, mark: str) -> Check:

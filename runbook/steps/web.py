@@ -40,6 +40,16 @@ class Answer:
         """Return a header of the answer; empty if absent."""
         return header(self.head, name)
 
+    @property
+    def of_something_else(self) -> str:
+        """Return the status, with who says to have answered: a proxy on the way, or another server.
+
+        Source: RFC 9110, 7.6.3 and 10.2.4.
+        """
+        said = [f"{name}: {self.header(name)[:100]}" for name in ("Server", "Via")]
+        who = ", ".join(each for each in said if not each.endswith(": "))
+        return f"{self.status} of something else" + (f" ({who})" if who else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -65,8 +75,8 @@ class Asked:
         """Return whether Traefik answered; what it let an application say is only shown."""
         if self.by_traefik:
             return Check(name, where, self.seen, self.seen)
-        other = f"{self.answer.status} of something else"
-        return Check(name, where, TRAEFIK, other if self.answer.status else self.seen)
+        other = self.answer.of_something_else if self.answer.status else self.seen
+        return Check(name, where, TRAEFIK, other)
 
 
 def fetch(url: str, *, host: str | None = None) -> str:

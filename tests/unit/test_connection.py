@@ -102,8 +102,11 @@ class TestRun:
         assert gateway.run(["cat"], timeout_s=5).stdout == ""
 
     def test_output_that_is_not_utf8(self, gateway: Connection) -> None:
-        """Bytes that are not UTF-8 are replaced."""
-        assert gateway.run(["printf", r"\377ok"]).stdout == "\ufffdok"
+        """Bytes that are not UTF-8 can be sent back as they came, as an input or an argument."""
+        said = gateway.run(["printf", r"f\374r \302\205"]).stdout
+
+        assert gateway.run(["od", "-An", "-tx1"], stdin=said).stdout == " 66 fc 72 20 c2 85\n"
+        assert gateway.run(["printf", "%s", said]).stdout == said
 
     def test_programs_speak_english(self, gateway: Connection) -> None:
         """Messages come in the locale that parsers expect."""
@@ -680,6 +683,26 @@ class TestHostKey:
         client.known_hosts.write_text(f"@revoked * {sshd.public_key()}\n{sshd.known_as()}")
         with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable, match="revoked"):
             fleet["gateway"]
+
+    def test_list_of_revoked_keys(self, client: Client, sshd: Sshd) -> None:
+        """So is one that RevokedHostKeys has."""
+        revoked = client.folder / "revoked"
+        revoked.write_text(f"{sshd.public_key()}\n")
+        client.known_hosts.write_text(sshd.known_as())
+        more = f"  RevokedHostKeys {revoked}\n"
+        with (
+            only_host(client, sshd.port, more) as fleet,
+            pytest.raises(Unreachable, match="revoked"),
+        ):
+            fleet["gateway"]
+
+    def test_certificate_authority(self, client: Client, sshd: Sshd, inner_sshd: Sshd) -> None:
+        """A host that only an authority vouches for is unknown, and the message says why."""
+        client.known_hosts.write_text(f"@cert-authority * {inner_sshd.public_key()}\n")
+        why = rf"by the certificate authority in {client.known_hosts}:1, .* not supported"
+        with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable, match=why) as caught:
+            fleet["gateway"]
+        assert "runbook trust" in caught.value.todo
 
     def test_short_name_of_another_site(self, client: Client, sshd: Sshd, inner_sshd: Sshd) -> None:
         """A short name that is known with another key makes a host unknown, not changed."""

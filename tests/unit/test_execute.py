@@ -297,6 +297,24 @@ class TestFailure:
         assert result.results["reason"] == "network: check 'it is there' left no evidence"
         assert not (result.record / "10_traefik.ipynb").exists()
 
+    @pytest.mark.parametrize(
+        ("before", "code", "told"),
+        [
+            ((plan(), VERDICT), 3, "(nothing was changed)"),
+            ((plan("docker01"), made("docker01"), VERDICT), 1, "(1 change had been begun before)"),
+        ],
+    )
+    def test_refusal(self, place: Workplace, before: Any, code: int, told: str) -> None:
+        """Whether anything was changed is said of the whole run, not of the step that refuses."""
+        error = {"host": "gateway", "kind": "Refused", "exit_code": 3, "message": "no zone"}
+        place.tells("network", *before)
+        refuses = (f"tell('error', **{error})", "raise OSError('no zone')")
+        place.cells("shorewall", *refuses, after=("network",))
+        result = place.run(mode="apply")
+
+        assert result.exit_status == code
+        assert result.results["reason"] == f"shorewall: OSError: no zone {told}"
+
     def test_kernel_death(self, place: Workplace) -> None:
         """A killed kernel ends the run; the step beside it finishes, the next one never runs."""
         place.step("dies", "dies")

@@ -56,9 +56,9 @@ class TestJournal:
         assert heard[0]["time"].endswith("Z")
 
     def test_text_stays_one_line(self, journal: Journal, tmp_path: Path) -> None:
-        """Line breaks of a message do not break the journal."""
+        """Line breaks of a message do not break the journal, nor do bytes that are no UTF-8."""
         journal.write(
-            "event", step="network", event={"event": "error", "message": "one\ntwo\u2028"}
+            "event", step="network", event={"event": "error", "message": "one\ntwo\u2028\udcfc"}
         )
 
         assert read(tmp_path / JOURNAL) == journal.entries

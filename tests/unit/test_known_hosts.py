@@ -132,6 +132,27 @@ class TestFiles:
         with pytest.raises(BadInput, match="Is a directory"):
             KnownHosts([tmp_path], [NAME])
 
+    def test_list_of_revoked_keys(self, tmp_path: Path, keys: tuple[str, str]) -> None:
+        """RevokedHostKeys is stronger than any line; one that cannot be read is an error."""
+        path = tmp_path / "known_hosts"
+        path.write_text(f"{NAME} {keys[0]}\n")
+
+        def said(revoked: str | bytes) -> str:
+            (tmp_path / "revoked").write_bytes(
+                revoked.encode() if isinstance(revoked, str) else revoked
+            )
+            known = KnownHosts([path], [NAME], tmp_path / "revoked")
+            return known.verdict(b64decode(keys[0].split()[1]))
+
+        assert said(f"# {keys[0]}\n{keys[1]} old\n") == "yes"
+        assert said(f"{keys[1]} old\n{keys[0]} stolen\n") == "revoked"
+        command = ["ssh-keygen", "-q", "-k", "-f", tmp_path / "krl", tmp_path / "one.pub"]
+        subprocess.run(command, check=True)
+        with pytest.raises(BadInput, match=r"RevokedHostKeys .* is a key revocation list"):
+            said((tmp_path / "krl").read_bytes())
+        with pytest.raises(BadInput, match=r"RevokedHostKeys .*: No such file"):
+            KnownHosts([path], [NAME], tmp_path / "missing")
+
     def test_fingerprint(self, tmp_path: Path, keys: tuple[str, str]) -> None:
         """A fingerprint is written as ssh-keygen writes it."""
         shown = subprocess.run(

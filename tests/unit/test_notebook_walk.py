@@ -17,7 +17,16 @@ from runbook import notebook, sealed
 from runbook.changes import Change, Check
 from runbook.connection import Fleet
 from runbook.display import Shown
-from runbook.errors import BadInput, ChangeFailed, CheckFailed, Refused, RunbookError
+from runbook.errors import (
+    IN_DOUBT,
+    BadInput,
+    ChangeFailed,
+    CheckFailed,
+    Lost,
+    Refused,
+    RunbookError,
+    Unreachable,
+)
 from runbook.events import MIME, emit
 from runbook.live import Live
 from runbook.notebook import Step, open_step
@@ -340,6 +349,60 @@ class TestApply:
 
         with pytest.raises(ChangeFailed):
             walk("apply").apply()
+
+
+class TestReading:
+    """What goes wrong while nothing is asked but to read."""
+
+    CASES = (
+        (Lost(f"the connection was lost{IN_DOUBT}", host="docker01"), Unreachable),
+        (RunbookError("the engine answered 500", host="docker01"), Refused),
+    )
+
+    @pytest.mark.parametrize(("error", "kind"), CASES)
+    @pytest.mark.parametrize("part", ["observe", "verify"])
+    def test_before_a_change(
+        self,
+        walk: Callable[..., Step],
+        module: Pretended,
+        part: str,
+        error: RunbookError,
+        kind: type[RunbookError],
+    ) -> None:
+        """It has changed nothing, in words and in exit status."""
+        step = walk("apply")
+        module.__dict__[part] = raising(error)
+
+        with pytest.raises(kind, match=f"{error.message.removesuffix(IN_DOUBT)}$") as caught:
+            getattr(step, part)()
+        assert (caught.value.exit_code, caught.value.host) == (3, "docker01")
+
+    @pytest.mark.parametrize(("error", "kind"), CASES)
+    def test_after_a_change(
+        self,
+        walk: Callable[..., Step],
+        module: Pretended,
+        error: RunbookError,
+        kind: type[RunbookError],
+    ) -> None:
+        """It is no refusal any more."""
+        del kind
+        step = walk("apply")
+        step.apply()
+        module.__dict__["verify"] = raising(error)
+
+        with pytest.raises(type(error)) as caught:
+            step.verify()
+        assert caught.value is error
+
+
+def raising(error: RunbookError) -> Callable[[Live], Any]:
+    """Return a part of a step that ends with an error."""
+
+    def part(_live: Live) -> Any:
+        raise error
+
+    return part
 
 
 def checks_of(shown: Shown) -> dict[str, str]:

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Failure, FakeFleet, declared, done, live, parameters, recorded_json
+from fakes import (
+    Answer,
+    Command,
+    Failure,
+    FakeFleet,
+    declared,
+    done,
+    live,
+    parameters,
+    recorded_json,
+    silent,
+)
 
 from runbook.changes import Change
 from runbook.errors import Refused
@@ -220,17 +234,17 @@ class TestMake:
     """The deployment."""
 
     @staticmethod
-    def made(stack: Stack) -> tuple[FakeFleet, dict[str, Any]]:
+    def made(stack: Stack, answer: Answer = silent) -> tuple[FakeFleet, dict[str, Any]]:
         """Return what was run for a deployment, and what came on standard input."""
-        fleet = FakeFleet()
+        fleet = FakeFleet(answer)
         (change,) = stack.plan(StackFacts(None, {}, None, ()), "docker01", 1, written=None)
         change.make(live(parameters("lab"), fleet))
-        return fleet, json.loads(fleet.commands[0].stdin)
+        return fleet, json.loads(fleet.commands[-1].stdin)
 
     def test_is_the_published_command(self) -> None:
         """The first manager's own docker deploys the recipe, and beside it whose it is."""
         fleet, beside = self.made(STACK)
-        (command,) = fleet.commands
+        _login, command = fleet.commands
 
         assert (command.host, command.sudo) == ("docker01", False)
         assert command.argv[-7:] == (
@@ -241,8 +255,36 @@ class TestMake:
             "services": {"traefik": {"deploy": {"labels": {"runbook.site": "lab"}}}},
         }
 
+    @pytest.mark.parametrize(
+        ("image", "login", "handed"),
+        [
+            ("registry.example:5000/traefik:v3.7.9", "registry.example:5000", True),
+            ("registry.example:5000/traefik:v3.7.9", "https://index.docker.io/v1/", False),
+            ("traefik:v3.7.9", "https://index.docker.io/v1/", True),
+            ("docker.io/own/traefik:v3.7.9", "https://index.docker.io/v1/", True),
+            ("own/traefik:v3.7.9", "own", False),
+            ("registry.example/traefik:v3.7.9", "", False),
+        ],
+    )
+    def test_credentials(self, tmp_path: Path, image: str, login: str, handed: bool) -> None:
+        """The nodes get those for the image's registry; empty ones would replace what is there."""
+        if login:
+            (tmp_path / ".docker").mkdir()
+            content = json.dumps({"auths": {login: {}}, "credsStore": "pass"})
+            (tmp_path / ".docker/config.json").write_text(content)
+
+        def answer(command: Command) -> Any:
+            home = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+            asked = ["true"] if "docker" in command.argv else command.argv
+            return subprocess.run(asked, env=home, capture_output=True, text=True, check=False)
+
+        compose = {**STACK.compose, "services": {"traefik": {"image": image}}}
+        fleet, _ = self.made(replace(STACK, compose=compose), answer)
+
+        assert ("--with-registry-auth" in fleet.commands[-1].argv) is handed
+
     def test_absolute_folder(self) -> None:
         """A folder outside the home stays as it is."""
         fleet, _ = self.made(replace(STACK, name="edge", path="/srv/traefik/traefik.yml"))
 
-        assert fleet.commands[0].argv[-4:] == ("/srv/traefik/traefik.yml", "-c", "-", "edge")
+        assert fleet.commands[-1].argv[-4:] == ("/srv/traefik/traefik.yml", "-c", "-", "edge")

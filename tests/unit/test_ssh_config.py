@@ -254,6 +254,7 @@ class TestErrors:
             ("Port twenty\n", "line 1: Bad port 'twenty'"),
             ("ProxyCommand nc %Z\n", "%Z is not supported"),
             ("ProxyCommand nc %h %p\nProxyUseFdpass yes\n", "ProxyUseFdpass is not supported"),
+            ("KnownHostsCommand /bin/true %H\n", "KnownHostsCommand is not supported"),
             ("ProxyJump a:b:c\n", 'line 1: Invalid ProxyJump "a:b:c"'),
             ("Match nonsense\n", "line 1: Bad Match condition"),
             ("ConnectTimeout soon\n", "line 1: invalid time value"),
@@ -311,6 +312,18 @@ class TestWhateverOpensshAccepts:
         assert found.user_known_hosts == (tmp_path / "a b", Path("~/c").expanduser())
         assert found.global_known_hosts == ()
         assert found.identities == (tmp_path / "10.0.0.11-g",)
+
+    def test_relative_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Names without a folder are told from blanks by the files that are there."""
+        monkeypatch.chdir(tmp_path)
+        for name in ("one", "a b"):
+            (tmp_path / name).touch()
+        text = f'UserKnownHostsFile one two\nGlobalKnownHostsFile "{tmp_path}/a b"\n'
+        found = endpoint(tmp_path, text + "RevokedHostKeys ~/revoked\nKnownHostsCommand none\n")
+
+        assert found.user_known_hosts == (Path("one"), Path("two"))
+        assert found.global_known_hosts == (tmp_path / "a b",)
+        assert found.revoked == Path("~/revoked").expanduser()
 
     def test_match(self, tmp_path: Path) -> None:
         """Match is judged by ssh itself, with the user and the port of a jump host."""

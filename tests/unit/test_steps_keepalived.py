@@ -334,6 +334,20 @@ class TestForeignInstance:
         """Name, VRID or VIP that is also ours is refused, and said which."""
         assert f"already has {named} (line " in conflict(content)
 
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("virtual_router_id 60", "virtual_router_id ${_ENV VRID}"),
+            ("interface enp0s3", "interface ${_ENV NIC}"),
+            ("10.0.0.60", "10.0.0.${_RANDOM 2 9}"),
+            ("VI_2", "${_INSTANCE}"),
+        ],
+    )
+    def test_not_known_beforehand(self, old: str, new: str) -> None:
+        """What keepalived only knows when it starts may be ours."""
+        assert old in instance()
+        assert f"{new} (" in conflict(instance().replace(old, new))
+
     def test_every_conflict_is_named(self) -> None:
         """One reading of the message is enough."""
         said = conflict(PUBLISHED)
@@ -489,6 +503,21 @@ class TestRead:
             ("vrrp_instance A\n{ virtual_router_id 51 }\n", ["51"]),
             ('vrrp_instance A {\n notify "/x { # y" \n virtual_router_id 51\n}\n', ["51"]),
             ("vrrp_instance A {\n virtual_router_id 51#52\n}\n", ["51"]),
+            ("$ID=5${X} # x\nvrrp_instance A {\n$X=1\n virtual_router_id $ID\n}\n", ["51"]),
+            (
+                "$B= \\\n@docker02 virtual_router_id ${ID} \\\n@docker03 priority 3 \\\n}\n"
+                "@docker02 $ID=51\nvrrp_instance A {\n$B\n",
+                ["51"],
+            ),
+            (
+                "@docker02 $B= \\\n virtual_router_id 51 \\\n priority 3\n"
+                "vrrp_instance A {\n$B\n}\n",
+                ["51"],
+            ),
+            (
+                "vrrp_instance A {\n notify ${_PWD}/x${_ENV Y}.sh\n virtual_router_id 51\n}\n",
+                ["51"],
+            ),
         ],
     )
     def test_statements(self, tmp_path: Path, text: str, vrid: list[str]) -> None:
@@ -497,6 +526,24 @@ class TestRead:
         (instance,) = self.read(tmp_path)
 
         assert [value for _, value in instance.values("virtual_router_id")] == vrid
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "~SEQ(ID, 1, 254) $B",
+            "@docker02 ~LST(ID, 51, 52) $B",
+            "$INCLUDE=include *.conf\n$INCLUDE",
+            "$A=${B}\n$B=$A $A\n$A",
+        ],
+    )
+    def test_what_is_not_known(self, tmp_path: Path, line: str) -> None:
+        """What cannot be told is never taken for nothing; its place is named."""
+        (tmp_path / "keepalived.conf").write_text(f"{line}\n")
+        number = line.count("\n") + 1
+        with pytest.raises(Refused, match=rf"line {number}: what `.*` amounts to is not known"):
+            self.read(tmp_path)
+        (tmp_path / "keepalived.conf").write_text("@docker03 ~SEQ(ID, 1, 254) $B\n")
+        assert self.read(tmp_path) == []
 
     def test_a_block_without_an_end(self, tmp_path: Path) -> None:
         """Ours would be read as a part of it, so its place is named."""

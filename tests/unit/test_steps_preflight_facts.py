@@ -298,11 +298,13 @@ class TestGateway:
             ("#ZONE TYPE\nfw firewall\nnet ipv4 # the outside\n\n", ("fw", "net")),
             ("loc:net ipv4\n", ("loc",)),
             ("", ()),
+            ("fw firewall\nnet ipv4 net0:0.0.0.0/0\nfw firewall\nnet\n", ("fw", "net")),
+            ("DMZ_1 ipv4\n$NET ipv4\nINCLUDE more\n?INCLUDE more\n?IF $X\n", ("DMZ_1",)),
         ],
-        ids=["comments", "parent", "empty"],
+        ids=["comments", "parent", "empty", "running", "INCLUDE"],
     )
     def test_zones(self, zones: str, names: tuple[str, ...]) -> None:
-        """Only declared zones count; a zone's parent is not its name."""
+        """Zones that run, and those that the file names; a zone's parent is not its name."""
         facts = seen("gateway", zones=zones).gateway
 
         assert facts is not None

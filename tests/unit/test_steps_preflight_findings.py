@@ -340,6 +340,9 @@ class TestTooOld:
         assert old is too_old(image, min_api)
 
 
+NO_ZONE = "neither /etc/shorewall/zones nor the running firewall has zone "
+
+
 class TestGateway:
     """Shorewall and forwarding."""
 
@@ -350,9 +353,10 @@ class TestGateway:
     @pytest.mark.parametrize(
         ("facts", "level", "what"),
         [
-            ({"zones": ("fw", "net")}, BLOCKING, "/etc/shorewall/zones has no zone loc"),
-            ({"zones": ()}, BLOCKING, "/etc/shorewall/zones has no zone loc, net"),
+            ({"zones": ("fw", "net")}, BLOCKING, NO_ZONE + "loc"),
+            ({"zones": ()}, BLOCKING, NO_ZONE + "loc, net"),
             ({"started": False}, BLOCKING, "Shorewall is not started"),
+            ({"started": False, "zones": ()}, BLOCKING, "Shorewall is not started"),
             (
                 {"forwarding": "Keep"},
                 WARNING,
@@ -370,7 +374,7 @@ class TestGateway:
             ),
             ({"stopped_rules": False}, WARNING, "/etc/shorewall/stoppedrules is empty"),
         ],
-        ids=["a zone", "zones", "stopped", "keep", "off", "not now", "no way in"],
+        ids=["a zone", "zones", "stopped", "no state", "keep", "off", "not now", "no way in"],
     )
     def test_found(self, facts: dict[str, Any], level: Level, what: str) -> None:
         """What the rules need is missing, or what keeps the way in and the packets through."""

@@ -394,6 +394,18 @@ class TestReload:
             "*nat\n-I POSTROUTING 2 -s 10.8.0.0/24 -o net0 -j MASQUERADE\nCOMMIT\n"
         )
 
+    def test_odd_bytes_of_others_are_put_back(self) -> None:
+        """A comment in Latin-1, or with what Python takes for the end of a line, is one line."""
+        said = '-m comment --comment "f\udcfcr\u2028\x85\x0c"'
+        before = part(CONVERGED_TEXT, "live")
+        text = before.replace(MASQUERADE, MASQUERADE + ALIEN.replace("-j", f"{said} -j"))
+        fleet = FakeFleet(Gateway(live=text, inserted=f"== inserted\n{text}"))
+        reload_of(fleet)
+
+        assert fleet.commands[-2].stdin == (
+            f"*nat\n-I POSTROUTING 2 -s 10.8.0.0/24 -o net0 {said} -j MASQUERADE\nCOMMIT\n"
+        )
+
     def test_rules_of_others_that_cannot_be_put_back(self) -> None:
         """The gateway goes back at once, and nothing is confirmed."""
         live_text = part(CONVERGED_TEXT, "live")

@@ -138,6 +138,7 @@ class TestSettings:
         ("Running /sbin/iptables-restore --wait 60...\n   ERROR: away", "ERROR: away"),
         ("Processing\niptables-restore: line 12 failed", "iptables-restore: line 12 failed"),
         ("Shorewall is not running", "Shorewall is not running"),
+        ("Compiling...\n   ERROR: f\udcfcr", "ERROR: f\udcfcr"),
     ],
 )
 def test_reload_that_fails(gateway: Path, said: str, told: str) -> None:
@@ -148,7 +149,8 @@ def test_reload_that_fails(gateway: Path, said: str, told: str) -> None:
         "systemd-run": "",
     }
     for name, text in programs.items():
-        (gateway / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        program = f"#!/bin/sh\n{text}\n".encode("utf-8", "surrogateescape")
+        (gateway / "bin" / name).write_bytes(program)
         (gateway / "bin" / name).chmod(0o755)
     (gateway / "var/firewall").write_text("before")
     (gateway / "var/runbook-new").write_text("after")
@@ -158,9 +160,10 @@ def test_reload_that_fails(gateway: Path, said: str, told: str) -> None:
     script = script.replace("/etc/shorewall", str(gateway / "etc"))
     ran = subprocess.run(
         ["/bin/sh", "-c", script, "guarded", "true"],
-        env={"PATH": f"{gateway / 'bin'}:/usr/bin:/bin"},
+        env={"PATH": f"{gateway / 'bin'}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
         capture_output=True,
         text=True,
+        errors="surrogateescape",
         check=False,
         timeout=30,
     )

@@ -183,11 +183,28 @@ class TestAsk:
         assert (check.passed, check.seen) == (True, "no answer")
 
     def test_something_else(self, web: str) -> None:
-        """A server that answers without a Host is no Traefik, whatever it says then."""
+        """A server that answers without a Host is no Traefik, and says itself what it is."""
         check = asked(said(ask(f"http://{web}/missing"))).check("name", "docker01")
 
         assert not check.passed
-        assert (check.expected, check.seen) == (TRAEFIK, "404 of something else")
+        assert check.expected == TRAEFIK
+        assert check.seen.startswith("404 of something else (Server: BaseHTTP/")
+
+    @pytest.mark.parametrize(
+        ("head", "who"),
+        [
+            ("Server: cloudflare\nCF-RAY: -", " (Server: cloudflare)"),
+            ("server: openresty\nvia: 1.1 varnish", " (Server: openresty, Via: 1.1 varnish)"),
+            ("Connection: close", ""),
+        ],
+    )
+    def test_proxy_on_the_way(self, head: str, who: str) -> None:
+        """One that refuses requests itself is named, as far as it names itself."""
+        refusal = f"HTTP/1.1 400 Bad Request\n{head}\n\n<h1>400 Bad Request</h1>\n"
+        named = refusal.replace("400", "403")
+        check = asked(f"{refusal}-- and with a Host --\n{named}").check("name", "client")
+
+        assert (check.passed, check.seen) == (False, f"403 of something else{who}")
 
     def test_nobody(self, closed: str) -> None:
         """Where nobody listens the second request is not made."""

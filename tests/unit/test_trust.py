@@ -139,3 +139,13 @@ class TestPin:
         """A file that cannot be written is told."""
         with pytest.raises(BadInput, match="/dev/null/known_hosts"):
             pin(offered, Path("/dev/null/known_hosts"))
+
+    @pytest.mark.parametrize("setting", ["none", "/dev/null"])
+    def test_no_place_at_all(self, client: Client, sshd: Sshd, setting: str) -> None:
+        """Where nothing is kept, nothing is pinned, and asked for again and again."""
+        config = f"Host gateway\n  Port {sshd.port}\n  UserKnownHostsFile {setting}\n"
+        (offered,) = (key for key in offered_keys(client.site(config)) if key.host == "gateway")
+
+        assert offered.known == "no"
+        with pytest.raises(BadInput, match="UserKnownHostsFile is /dev/null or none"):
+            pin(offered, offered.file)

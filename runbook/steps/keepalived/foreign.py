@@ -62,6 +62,15 @@ def refuse_clash(site: Site, host: str, interface: str, others: Sequence[Stateme
             step="keepalived",
             todo="remove it; a keepalived of its own can serve that namespace",
         )
+    for found in _untold(others):
+        raise Refused(
+            f"{' '.join(found.words)} ({_place(found)}) is only known when keepalived starts, and "
+            "may clash with ours",
+            host=host,
+            step="keepalived",
+            todo="write out its value, or set keepalived.replace_unmanaged: true to have the file "
+            "replaced after a backup",
+        )
     taken = list(_taken(site, interface, others))
     if taken:
         by_file = groupby(sorted(taken, key=lambda each: each[1].line.path), _path)
@@ -76,6 +85,17 @@ def refuse_clash(site: Site, host: str, interface: str, others: Sequence[Stateme
             todo="declare another instance, VRID or VIP, or set keepalived.replace_unmanaged: true "
             "to have the file replaced after a backup",
         )
+
+
+def _untold(others: Sequence[Statement]) -> Iterator[Statement]:
+    """Yield what tells an instance from ours, where it has parameters of keepalived's own."""
+    for top in others:
+        telling = [top, *top.inner] if top.keyword == "vrrp_instance" else []
+        for statement in telling:
+            addresses = statement.inner if statement.keyword == "virtual_ipaddress" else []
+            if statement.keyword in ("vrrp_instance", "virtual_router_id", "interface"):
+                addresses = [statement]
+            yield from (each for each in addresses if any("$" in word for word in each.words))
 
 
 def _taken(

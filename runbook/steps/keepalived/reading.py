@@ -1,7 +1,7 @@
 """What keepalived reads: its file with all that it includes, as statements with their places.
 
-Source: keepalived.conf(5), "INCLUDE", "PARAMETER SYNTAX", "Conditional configuration"; keepalived,
-lib/parser.c.
+Source: keepalived.conf(5), "INCLUDE", "Parameter substitution", "Conditional configuration",
+"Sequence blocks"; keepalived, lib/parser.c, read_line.
 """
 
 from __future__ import annotations
@@ -41,8 +41,13 @@ sub follow {
 }
 follow($ARGV[0], ""); print "read\n";"""
 
-_WORD = re.compile(r'"(?:\\.|[^"\\])*"?|[{}]|(?:\\.|[^\s{}"#!])+|[#!].*')
-_DEFINITION = re.compile(r"\s*\$([A-Za-z_]\w*)=(.*?)\s*(\\?)$")
+# ${_NAME …} is keepalived's own, and no block.
+_WORD = re.compile(r'"(?:\\.|[^"\\])*"?|[{}]|(?:\\.|\$\{_[^}]*\}|[^\s{}"#!])+|[#!].*')
+_CODE = re.compile(r'(?:"(?:\\.|[^"\\])*"?|\\.?|[^"\\#!])*')  # what is before a comment
+_DEFINITION = re.compile(r"\$([A-Za-z_]\w*)=(.*)")
+_PARAMETER = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_INCLUDE = re.compile(r"include[rmwba]?\s")
+_DEEPEST = 20  # parameters within parameters; one that holds itself has no end
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +113,13 @@ def statements(host: str, lines: list[Line], config_id: str) -> list[Statement]:
         config_id: What ``@`` lines are held against.
 
     Raises:
-        Refused: A block has no end, so that ours would be read as a part of it.
+        Refused: A block has no end, so that ours would be read as a part of it; or what a line
+            amounts to cannot be told, as of those that ``~SEQ`` and ``~LST`` generate.
     """
     top: list[Statement] = []
     stack: list[list[Statement]] = [top]
     last = Line("", 0, "")
-    for line in _substituted(_chosen(lines, config_id)):
+    for line in _expanded(host, lines, config_id):
         last, words = line, list[str]()
         for word in [found for found in _WORD.findall(line.text) if found[0] not in "#!"]:
             if word not in ("{", "}"):
@@ -143,31 +149,45 @@ def _end_statement(stack: list[list[Statement]], words: list[str], line: Line) -
         words.clear()
 
 
-def _chosen(lines: list[Line], config_id: str) -> Iterator[Line]:
-    """Yield the lines for this host: ``@id`` is for that one, ``@^id`` for all others."""
-    for line in lines:
-        text, ours = line.text.lstrip(), True
-        while ours and text.startswith("@"):
-            name, *rest = text[1:].split(maxsplit=1) or [""]
-            ours = (name.removeprefix("^") == config_id) != name.startswith("^")
-            text = "".join(rest)
-        if ours:
-            yield Line(line.path, line.number, text)
+def _expanded(host: str, lines: list[Line], config_id: str) -> Iterator[Line]:
+    """Yield the lines for this host with the parameters put in, whatever these amount to.
 
-
-def _substituted(lines: Iterator[Line]) -> Iterator[Line]:
-    """Yield the lines with the parameters put in; a definition may go on over several lines."""
+    ``@id`` is for that one and ``@^id`` for all others; a parameter may hold other parameters,
+    lines for one host, and several lines.
+    """
     known: dict[str, str] = {}
-    name, more = "", False
+
+    def expanded(line: Line, text: str, depth: int = 0) -> Iterator[Line]:
+        while text.startswith("@"):
+            name, *rest = text[1:].split(maxsplit=1) or [""]
+            if (name.removeprefix("^") == config_id) == name.startswith("^"):
+                return
+            text = "".join(rest)
+        if definition := _DEFINITION.match(text):
+            known[definition[1]] = definition[2].removesuffix("\\").strip()
+            return
+        if text.startswith("~") or (depth and _INCLUDE.match(text)) or depth > _DEEPEST:
+            raise Refused(
+                f"{line.path}, line {line.number}: what `{text[:60]}` amounts to is not known here",
+                host=host,
+                step="keepalived",
+                todo="write out the lines that it stands for, or set keepalived.replace_unmanaged: "
+                "true to have the file replaced after a backup",
+            )
+        put_in = _PARAMETER.sub(lambda m: known.get(m[1] or m[2], m[0]), text)
+        if put_in == text:
+            yield Line(line.path, line.number, text)
+            return
+        for part in put_in.split("\n"):
+            yield from expanded(line, part.strip(), depth + 1)
+
+    more = ""  # the parameter whose definition goes on
     for line in lines:
+        text = _CODE.match(line.text)[0].strip()  # type: ignore[index]  # it always matches
         if more:
-            known[name] += "\n" + line.text.rstrip().removesuffix("\\")
-            more = line.text.rstrip().endswith("\\")
-            continue
-        if definition := _DEFINITION.match(line.text):
-            name, more = definition[1], bool(definition[3])
-            known[name] = definition[2]
-            continue
-        text = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda m: known.get(m[1] or m[2], m[0]), line.text)
-        for part in text.split("\n"):
-            yield Line(line.path, line.number, part)
+            known[more] += "\n" + text.removesuffix("\\").strip()
+        else:
+            yield from expanded(line, text)
+            definition = _DEFINITION.match(text.removeprefix(f"@{config_id}").lstrip())
+            more = definition[1] if definition else ""
+        more = more if text.endswith("\\") else ""

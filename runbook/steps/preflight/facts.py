@@ -132,7 +132,8 @@ _VRRP = {
 }
 _GATEWAY = {
     "shorewall": "shorewall version",
-    "zones": "cat /etc/shorewall/zones",
+    # What runs has the zones of INCLUDE, of variables and of any other form of the file.
+    "zones": "cat /var/lib/shorewall/zones /etc/shorewall/zones 2>/dev/null",
     "started": "shorewall status >/dev/null && echo yes",
     "forwarding": "sed -n 's/^IP_FORWARDING=//p' /etc/shorewall/shorewall.conf",
     "ip_forward": "sysctl -n net.ipv4.ip_forward",
@@ -299,10 +300,12 @@ def lan_facts(text: str) -> LanFacts:
 
 
 def _gateway(texts: Mapping[str, str]) -> GatewayFacts:
-    zones = [line.split("#")[0].split() for line in texts["zones"].splitlines()]
+    zones = re.findall(
+        r"^[ \t]*(?!INCLUDE\b)([A-Za-z]\w*)(?=[\s:#]|$)", texts["zones"], re.MULTILINE
+    )
     return GatewayFacts(
         version=texts["shorewall"].strip(),
-        zones=tuple(words[0].partition(":")[0] for words in zones if len(words) > 1),
+        zones=tuple(dict.fromkeys(zones)),
         started=texts["started"].strip() == "yes",
         forwarding=texts["forwarding"].partition("#")[0].strip().strip("'\""),
         ip_forward=texts["ip_forward"].strip() == "1",

@@ -135,16 +135,7 @@ def gateway(site: Site, hosts: Hosts) -> Iterator[Finding]:
     if facts is None:
         return
     missing = {site.shorewall.net_zone, site.shorewall.lan_zone} - set(facts.zones)
-    if missing:
-        yield Finding(
-            Level.BLOCKING,
-            host,
-            "shorewall",
-            f"/etc/shorewall/zones has no zone {', '.join(sorted(missing))}",
-            "the DNAT rules name zones",
-            "declare shorewall.net_zone and shorewall.lan_zone as they are called there",
-        )
-    elif not facts.started:
+    if not facts.started:
         yield Finding(
             Level.BLOCKING,
             host,
@@ -152,6 +143,16 @@ def gateway(site: Site, hosts: Hosts) -> Iterator[Finding]:
             "Shorewall is not started",
             "rules would be added to a firewall that does not run",
             f"on {host}: sudo shorewall check && sudo systemctl start shorewall",
+        )
+    elif missing:
+        yield Finding(
+            Level.BLOCKING,
+            host,
+            "shorewall",
+            "neither /etc/shorewall/zones nor the running firewall has zone "
+            + ", ".join(sorted(missing)),
+            "the DNAT rules name zones",
+            "declare shorewall.net_zone and shorewall.lan_zone as `shorewall show zones` has them",
         )
     else:
         yield fine(host, "shorewall", f"{facts.version}, zones {' '.join(facts.zones)}, started")

@@ -8,7 +8,7 @@ from functools import partial
 from runbook.changes import Change, Check, unified_diff
 from runbook.errors import Refused
 from runbook.live import Live
-from runbook.resources.file import File, FileFacts, outside_block
+from runbook.resources.file import File, FileFacts, lines_of, outside_block
 from runbook.resources.service import Service, ServiceFacts
 from runbook.site import Forward, Site
 from runbook.steps import CONVERGED, Row, host_rows
@@ -72,7 +72,7 @@ def rule(site: Site, forward: Forward) -> str:
 
 def block(site: Site, present: str) -> str:
     """Return the block's lines: the declared rules that nobody else's line already states."""
-    foreign = {_normal(line) for line in outside_block(present).splitlines()}
+    foreign = {_normal(line) for line in lines_of(outside_block(present))}
     rules = [rule(site, forward) for forward in site.shorewall.forward]
     return "".join(f"{line}\n" for line in rules if _normal(line) not in foreign)
 
@@ -140,18 +140,18 @@ def plan(live: Live, facts: Facts) -> list[Change]:
         raise _refused(
             facts,
             f"{compared.refusal}: Shorewall refuses the configuration with the declared rules",
-            "mend the file that it names; nothing was changed",
+            "mend the file that it names",
         )
     if compared.failure:
         raise _refused(
             facts,
             f"{compared.failure}: the rules cannot be compared with the live ones",
-            "mend what it says; nothing was changed",
+            "mend what it says",
         )
     result = with_foreign(compared.planned, compared.planned, compared.live)
     passed_over = f"Shorewall passes over the one in {RULES}, as in an ?IF that does not hold"
     for taking in _taken(live.site, facts, result, nothing=passed_over):
-        raise _refused(facts, taking, "take that rule away, or narrow it; nothing was changed")
+        raise _refused(facts, taking, "take that rule away, or narrow it")
     present = facts.file.content or ""
     written = [keeping_the_old(c) for c in _file(live.site, present).plan(facts.file, 0)]
     changes = [*written, *_boot(live.site, facts)]
@@ -160,7 +160,7 @@ def plan(live: Live, facts: Facts) -> list[Change]:
             raise _refused(
                 facts,
                 "a reload takes away the chains in which others have rules: " + "; ".join(lost),
-                "move them to a chain of their own, or reload by hand; nothing was changed",
+                "move them to a chain of their own, or reload by hand",
             )
         changes.append(_reload(facts))
     return changes
@@ -193,7 +193,7 @@ def _place(site: Site, facts: Facts, rule: Rule) -> str:
         return f"a rule of chain {rule.chain}"
     place = places[lines.index(rule.line)]
     present = facts.file.content or ""
-    written = _file(site, present).declared(present).splitlines()
+    written = lines_of(_file(site, present).declared(present))
     # A macro or an action is where its file says, which is not where the site calls it.
     called = [
         number
@@ -212,7 +212,7 @@ def _place(site: Site, facts: Facts, rule: Rule) -> str:
 
 def _number_on_disk(written: list[str], present: str, number: int) -> int:
     # Behind our block a line has another number in the file as it is.
-    lines = present.splitlines()
+    lines = lines_of(present)
     same = written[:number] == lines[:number]
     return number if same else number + len(lines) - len(written)
 

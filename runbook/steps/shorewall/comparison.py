@@ -170,7 +170,7 @@ def _origins(text: str) -> dict[Chain, list[str]]:
     """Return where each rule of each chain stands, from the comment before it or in it."""
     found: dict[Chain, list[str]] = {}
     table = place = ""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith("*"):
             table = line[1:]
         elif line.startswith("# "):

@@ -86,7 +86,7 @@ systemd-run --quiet --unit=runbook-rollback --on-active={ROLLBACK_S} \
 echo '== live'; "$iptables-save" | {PLAIN}
 mv -f runbook-new firewall
 if ! said=$(shorewall reload -f 2>&1); then
-  echo "$said" | grep -E 'ERROR|^ip[a-z-]*restore' >&2 || echo "$said" | tail -n 5 >&2
+  echo "$said" | grep -aE 'ERROR|^ip[a-z-]*restore' >&2 || echo "$said" | tail -n 5 >&2
   exit 65
 fi
 echo '== reloaded'; "$iptables-save" | {PLAIN}

@@ -20,7 +20,7 @@ def parsed(text: str) -> Ruleset:
     """Return the chains of what iptables-save printed, without counters."""
     rules: Ruleset = {}
     table = ""
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines(): a comment may hold U+2028
         if line.startswith("*"):
             table = line[1:]
         elif line.startswith(":"):
