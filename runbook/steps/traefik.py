@@ -267,7 +267,7 @@ class _Watch:
         self._stop_when_paused(found.get("UpdateStatus") or {}, current, tasks)
         states = [
             f"{names.get(t.get('NodeID', ''), 'no node')} "
-            f"{t['Status']['State'] if t in current else 'on an old recipe'}"
+            f"{_state(t) if t in current else 'on an old recipe'}"
             for t in tasks
             if t["DesiredState"] in ("running", "ready", "accepted")
         ]
@@ -307,6 +307,13 @@ class _Watch:
                 todo=f"docker service ps --no-trunc {self._service} says why the task failed; then "
                 f"docker service update {self._service} goes on with it",
             )
+
+
+def _state(task: Mapping[str, Any]) -> str:
+    """Return a task's state, and what keeps it from running where the engine says so."""
+    state: str = task["Status"]["State"]
+    error = task["Status"].get("Err")
+    return f"{state} ({error})" if error and state != "running" else state
 
 
 def _is_current(task: Mapping[str, Any], service: Mapping[str, Any]) -> bool:

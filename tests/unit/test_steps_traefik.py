@@ -487,6 +487,14 @@ class TestVerify:
         assert not placement.passed
         assert seen is None or seen == placement.seen
 
+    def test_what_keeps_a_task(self) -> None:
+        """The engine's own word of a task that does not run is told."""
+        taken = "host-mode port already in use on 1 node"
+        tasks = [task(0), task(1), task(2, State="pending", Err=taken)]
+        placement = traefik.verify(lab(tasks=tasks))[0]
+
+        assert f" pending ({taken}), " in placement.seen
+
     def test_nobody_answers(self) -> None:
         """Running tasks alone prove nothing."""
         answers = traefik.verify(lab("traefik-absent"))[1]
