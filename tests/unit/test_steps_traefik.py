@@ -565,13 +565,30 @@ class TestVerify:
         assert traefik.verify(lab(tasks=tasks))[0].passed
 
     def test_old_ports(self) -> None:
-        """A task with the ports of before, or none of its own, is not of the new recipe."""
+        """A task with the ports of before is not of the new recipe."""
         tasks = recorded_json("tasks")
         tasks[0]["Status"]["PortStatus"]["Ports"][1]["PublishedPort"] = 81
-        tasks[1]["Status"]["PortStatus"] = {}
         seen = traefik.verify(lab(tasks=tasks))[0].seen
 
-        assert (seen.count("on an old recipe"), seen.count("running")) == (2, 1)
+        assert (seen.count("on an old recipe"), seen.count("running")) == (1, 2)
+
+    @pytest.mark.parametrize("untold", [{}, {"Ports": None}, None])
+    def test_untold_ports(
+        self, untold: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One that tells none, as after a change of leader, is judged by what it answers."""
+        patience: list[float] = []
+
+        def once(probe: Any, *, holds: Any, timeout_s: float) -> Any:
+            patience.append(timeout_s)
+            return waiting.until(probe, holds=holds, timeout_s=0)
+
+        monkeypatch.setattr(traefik, "until", once)
+        assert all(check.passed for check in traefik.verify(lab()))
+        tasks = recorded_json("tasks")
+        tasks[1]["Status"]["PortStatus"] = untold
+        assert all(check.passed for check in traefik.verify(lab(tasks=tasks)))
+        assert patience == [3 * traefik.START_S, traefik.ANSWER_S, *[3 * traefik.START_S] * 2]
 
     def test_ports_of_both_families(self) -> None:
         """A port that is open for IPv4 and IPv6 is one port."""
