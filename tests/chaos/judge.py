@@ -38,7 +38,6 @@ class Evidence:
         foreign_end: The same after the clean run.
         clean: The status of each clean run.
         planned: What the first clean run found to change.
-        check: The status of ``check`` after it.
         remains: What lies about on the hosts and at the operator's.
     """
 
@@ -55,7 +54,6 @@ class Evidence:
     foreign_end: Seen
     clean: Sequence[int]
     planned: Sequence[Mapping[str, Any]]
-    check: int
     remains: Sequence[str] = field(default=())
 
 
@@ -153,6 +151,4 @@ def _not_converged(seen: Evidence) -> list[str]:
     found = []
     if seen.clean[0] != 0:
         found.append(f"the clean run ended with {', then '.join(map(str, seen.clean))}")
-    if seen.check != 0:
-        found.append(f"check ended with {seen.check}")
     return found + [f"not as it was: {n}" for n in changed(seen.edge, seen.end, *_SETTLED)]

@@ -33,7 +33,6 @@ WELL = Evidence(
     foreign_end=FOREIGN,
     clean=[0],
     planned=[FILE],
-    check=0,
 )
 DONE = FILE | {"outcome": "done"}
 UNKNOWN = FILE | {"outcome": "unknown"}
@@ -84,7 +83,6 @@ def test_nothing_is_found_where_all_is_well(seen: Evidence) -> None:
         (AGAIN, replace(WELL, results=results("failed", 1, DONE))),
         (f"done, and not reported: {RULES}", WROTE),
         ("the clean run ended with 3, then 0", replace(WELL, clean=[3, 0])),
-        ("check ended with 4", replace(WELL, check=4)),
         ("not as it was: gateway firewall", replace(WELL, end=EDGE | {"gateway firewall": ""})),
     ],
 )
@@ -96,4 +94,4 @@ def test_only_what_stays_is_harm() -> None:
     assert harm(replace(WELL, remains=["gateway: /tmp/tmp.x"], status=3)) == []
     assert harm(replace(WELL, end=DRIFTED))
     assert harm(replace(WELL, foreign_end={}))
-    assert harm(replace(WELL, check=4))
+    assert harm(replace(WELL, clean=[1, 1, 1]))

@@ -20,7 +20,11 @@ CUT = {
     "seconds": 31.4,
     "violations": [],
 }
-BAD = CUT | {"key": "2", "clean": [3, 0], "violations": ["check ended with 4", "left behind: x"]}
+BAD = CUT | {
+    "key": "2",
+    "clean": [3, 0],
+    "violations": ["the clean run ended with 3", "left behind: x"],
+}
 
 
 def test_page_counts_and_lists() -> None:
