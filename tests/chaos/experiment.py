@@ -131,6 +131,8 @@ class Site:
             self.lay_about = {*self.lay_about, *left}
             left += [f"process {name}" for name in run.survivors] + somebody.remains()
             verified = somebody.verify()
+        if fault == "killed kernel" and struck and struck[0]["process"] == "runner":
+            fault = "killed runner"  # which sends something, too
         evidence = judge.Evidence(
             fault=fault,
             status=run.status,

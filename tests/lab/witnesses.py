@@ -6,8 +6,14 @@ between them is what was touched.
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import docker
 
 from runbook.lab import Lab, Node, Role
 
@@ -106,11 +112,34 @@ def must(lab: Lab, node: str, script: str, *, user: str = "root", timeout_s: int
     Raises:
         AssertionError: It failed; shows what it said.
     """
-    status, said = lab.exec(
-        node, ["sh", "-c", f"exec 2>&1\n{script}"], user=user, timeout_s=timeout_s
-    )
+    argv = ["sh", "-c", f"exec 2>&1\n{script}"]
+    inside = _inside(lab, node) if user == "root" else []
+    if inside:
+        command = [*inside, "timeout", "--kill-after=5", str(timeout_s), *argv]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
+        )
+        status, said = done.returncode, done.stdout.decode(errors="replace")
+    else:
+        status, said = lab.exec(node, argv, user=user, timeout_s=timeout_s)
     assert status == 0, f"{node}: {script!r} gave {status}: {said}"
     return said
+
+
+_client = cache(docker.from_env)
+
+
+def _inside(lab: Lab, node: str) -> list[str]:
+    """Return what puts a command of root's on a node: a sixth of what the engine's own way costs.
+
+    It is empty where only the engine can: for another user than root, or on another machine.
+    """
+    name = lab.topology.container(lab.topology.node(node))
+    pid = _client().api.inspect_container(name)["State"]["Pid"]
+    if os.geteuid() != 0 or not pid or not Path(f"/proc/{pid}/ns").is_dir():
+        return []
+    path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return ["nsenter", f"--target={pid}", "--all", "env", "-i", path, "HOME=/root", "LANG=C.UTF-8"]
 
 
 def snapshot(lab: Lab) -> Snapshot:

@@ -154,7 +154,8 @@ def send(self: paramiko.Channel, data: bytes) -> int:
         if sent.moment in ("no input", "half input"):
             _send_part(self, data, sent.moment)
             strike(sent)
-            return len(data) if told.muted else _send(self, data[_part(data, _cut["moment"]) :])
+            part = _part(data, _cut["moment"])
+            return len(data) if told.muted else part + _send(self, data[part:])
     return _send(self, data)
 
 
@@ -240,7 +241,7 @@ def _send_request(channel: paramiko.Channel, told: Conversation, data: bytes) ->
         _send_part(channel, data, "half input" if head else str(now.moment))
         strike(now)
         part = _part(data, "half input" if head else _cut["moment"])
-        return len(data) if told.muted else _send(channel, data[part:])
+        return len(data) if told.muted else part + _send(channel, data[part:])
     count = _send(channel, data)
     if not (head and told.awaits_body):
         _await_running(now)
