@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runbook.changes import Change, Check
-from runbook.errors import ChangeFailed, Refused
+from runbook.errors import Refused
 from runbook.live import Live
-from runbook.names import as_declared
 from runbook.recipes import render
 from runbook.resources.file import File, FileFacts, is_ours
 from runbook.resources.secret import DockerSecret, SecretFacts
@@ -22,6 +21,7 @@ from runbook.resources.stack import Stack, StackFacts, inspect
 from runbook.site import Site, Traefik
 from runbook.ssh.engine_socket import DOCKER
 from runbook.steps import CONVERGED, Row, host_rows
+from runbook.steps.traefik.tasks import Watch, host_of
 from runbook.steps.web import Asked, ask, asked
 from runbook.waiting import until
 
@@ -215,7 +215,7 @@ def verify(live: Live) -> list[Check]:
     """
     _, stack = declared(live)
     wanted = ", ".join(f"{name} running" for name in sorted(live.site.managers))
-    watch = _Watch(live, stack.service)
+    watch = Watch(live, stack.service)
     timeout_s = START_S * len(live.site.managers)  # the Swarm updates one after the other
     live.say(None, f"waiting up to {timeout_s} s for one task on every manager")
     seen = until(watch.placement, holds=lambda text: text == wanted, timeout_s=timeout_s)
@@ -247,100 +247,6 @@ def _listed(live: Live, *words: str) -> Shown:
     return table(caption, columns, [line.values() for line in lines])
 
 
-class _Watch:
-    """Follows the tasks of a service from one look to the next."""
-
-    def __init__(self, live: Live, service: str) -> None:
-        self._live = live
-        self._service = service
-        self._old: frozenset[str] | None = None
-        self.all_tell_ports = True
-
-    def placement(self) -> str:
-        """Return each wanted task's node and state, sorted, as one line."""
-        from runbook.swarm import translated
-
-        engine = self._live.engine
-        with translated(self._live.manager):
-            found = inspect(self._live, self._service)
-            if found is None:
-                return "no service"
-            names = {node["ID"]: _host(self._live.site, node) for node in engine.api.nodes()}
-            tasks = engine.api.tasks({"service": self._service})
-        current = [t for t in tasks if _is_current(t, found["Spec"])]
-        running = [t for t in current if t["Status"]["State"] == "running"]
-        self.all_tell_ports = all(_ports(t["Status"].get("PortStatus")) for t in running)
-        self._stop_when_refused(current, names)
-        self._stop_when_paused(found.get("UpdateStatus") or {}, current, tasks)
-        states = [
-            f"{names.get(t.get('NodeID', ''), 'no node')} "
-            f"{_state(t) if t in current else 'on an old recipe'}"
-            for t in tasks
-            if t["DesiredState"] in ("running", "ready", "accepted")
-        ]
-        return ", ".join(sorted(states))
-
-    def _stop_when_refused(self, tasks: list[dict[str, Any]], names: Mapping[str, str]) -> None:
-        # Swarm tries for ever; a refusal twice on one node while we look will not mend itself.
-        refused = [t for t in tasks if t["Status"]["State"] in ("rejected", "failed")]
-        if self._old is None:
-            self._old = frozenset(task["ID"] for task in refused)
-        new = [task for task in refused if task["ID"] not in self._old]
-        for node in {task.get("NodeID", "") for task in new}:
-            errors = [t["Status"].get("Err", "") for t in new if t.get("NodeID", "") == node]
-            if len(errors) > 1:
-                raise ChangeFailed(
-                    f"Traefik does not start: {errors[0]}",
-                    host=names.get(node),
-                    step="traefik",
-                    todo="see that the image can be pulled or is present on this manager and that "
-                    "its ports are free; the service stays as deployed and the next run looks",
-                )
-
-    def _stop_when_paused(
-        self, update: Mapping[str, str], current: list[dict[str, Any]], tasks: list[dict[str, Any]]
-    ) -> None:
-        # One task that fails once pauses the update, and no run goes on with it: the service is as
-        # declared by then. Source: swarmkit, manager/orchestrator/update/updater.go.
-        waits = any(t["DesiredState"] == "running" and t not in current for t in tasks)
-        if waits and update.get("State") == "paused":
-            errors = [error for task in current if (error := task["Status"].get("Err"))]
-            raise ChangeFailed(
-                "; ".join(
-                    [f"the Swarm has paused the update: {update.get('Message')}", *errors[:1]]
-                ),
-                host=self._live.manager,
-                step="traefik",
-                todo=f"docker service ps --no-trunc {self._service} says why the task failed; then "
-                f"docker service update {self._service} goes on with it",
-            )
-
-
-def _state(task: Mapping[str, Any]) -> str:
-    """Return a task's state, and what keeps it from running where the engine says so."""
-    state: str = task["Status"]["State"]
-    error = task["Status"].get("Err")
-    return f"{state} ({error})" if error and state != "running" else state
-
-
-def _is_current(task: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
-    # A task repeats its service's template, except for Runtime, which 20.10 leaves out. Where only
-    # the placement changed and its node still fits, Swarm lets it run on with the old one.
-    # Source: swarmkit, manager/orchestrator/task.go, IsTaskDirty.
-    spec, template = task["Spec"], service["TaskTemplate"]
-    if any(template.get(key) != spec[key] for key in spec.keys() - {"Placement"}):
-        return False
-    # The ports are the service's, not the template's; a task that runs tells those that it opened,
-    # but for one that began while the Swarm changed its leader: it tells none as long as it runs.
-    opened, wanted = _ports(task["Status"].get("PortStatus")), _ports(service.get("EndpointSpec"))
-    return task["Status"]["State"] != "running" or not opened or opened == wanted
-
-
-def _ports(said: Mapping[str, Any] | None) -> set[tuple[int, int]]:
-    ports = (said or {}).get("Ports") or []
-    return {(port.get("PublishedPort", 0), port["TargetPort"]) for port in ports}
-
-
 def hosts_of_tasks(live: Live) -> set[str]:
     """Return the declared hosts on which a task of Traefik's is, as the Swarm has them."""
     from runbook.swarm import translated
@@ -351,18 +257,8 @@ def hosts_of_tasks(live: Live) -> set[str]:
     with translated(live.manager):
         tasks = live.engine.api.tasks({"service": stack.service, "desired-state": "running"})
         nodes = {node["ID"]: node for node in live.engine.api.nodes()}
-    found = {_host(live.site, nodes[t["NodeID"]]) for t in tasks if t.get("NodeID") in nodes}
+    found = {host_of(live.site, nodes[t["NodeID"]]) for t in tasks if t.get("NodeID") in nodes}
     return found & live.site.hosts.keys()
-
-
-def _host(site: Site, node: Mapping[str, Any]) -> str:
-    """Return the declared host that a node is, or what the node calls itself where it is none."""
-    said: str = node["Description"]["Hostname"]
-    if (name := as_declared(said, site.hosts)) in site.hosts:
-        return name
-    # An engine tells the name that its host had when it started.
-    address = node["Status"].get("Addr")
-    return next((name for name, host in site.hosts.items() if str(host.address) == address), said)
 
 
 def answers(live: Live, timeout_s: float = ANSWER_S) -> Check:
