@@ -22,8 +22,8 @@ SHOWN = 1500
 
 # What a run may have left on a host. A demonstration that is being removed takes a moment.
 _REMAINS = r"""
-find /etc /home /root /var/lib/shorewall /tmp \( -name '*.runbook.*' -o -name 'runbook-*' \
-  -o -path '/tmp/tmp.*' \) -prune -print 2>/dev/null
+find /etc /home /root /run /var/lib/shorewall /tmp \( -name '*.runbook.*' -o -name 'runbook-*' \
+  -o -path '/run/runbook*' -o -path '/tmp/tmp.*' \) -prune -print 2>/dev/null
 systemctl list-units --all --plain --no-legend 'runbook*' | awk '{print "unit " $1}'
 """
 _SWARM_REMAINS = r"""

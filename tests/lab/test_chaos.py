@@ -17,6 +17,7 @@ KEEPALIVED_SENT = "(?=.*mv -f)(?=.*/etc/keepalived/keepalived.conf)"
 # State, what is cut, when, by what.
 CUTS = [
     (RULES_DRIFTED, RULES_SENT, "half input", "killed runner"),
+    (RULES_DRIFTED, "shorewall compile", "running", "lost host"),
     (RULES_DRIFTED, "systemd-run.*shorewall reload", "running", "lost connection"),
     (FILE_DRIFTED, KEEPALIVED_SENT, "half input", "timeout"),
     (PACKAGE_REMOVED, "apt-get .*install", "running", "lost host"),
@@ -31,7 +32,7 @@ def test_cuts(edge: Lab, operator: Operator, write_site: SiteWriter, tmp_path: P
     site = Site(edge, write_site({}), tmp_path, *look(edge))
     found = {}
     for state, pattern, moment, fault in CUTS:
-        cut = {"pattern": pattern, "moment": moment, "fault": fault, "fraction": 0.4}
+        cut = {"pattern": pattern, "moment": moment, "fault": fault, "fraction": 0.4, "usual_s": 1}
         came = site.make(state, json.dumps(cut), fault)
         found[pattern, moment, fault] = came["violations"] if came["met"] else ["not met"]
     assert found == {cut[1:]: [] for cut in CUTS}

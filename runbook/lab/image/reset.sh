@@ -56,7 +56,7 @@ restored=$(cd "$baseline" && rsync -a --delete --omit-dir-times --relative --out
     --exclude=/etc/hosts --exclude=/etc/hostname --exclude=/etc/resolv.conf \
     etc home opt root usr/local var/backups var/lib/apt var/lib/dpkg var/lib/systemd / |
     grep -v ' /var/lib/' | sed 's/^del\. /removed /; s/^send /restored /')
-rm -rf /var/lib/runbook /run/runbook /tmp/runbook*
+rm -rf /var/lib/runbook /run/runbook* /tmp/runbook*
 if [ -n "$restored" ]; then
     echo "$restored"
     systemctl daemon-reload

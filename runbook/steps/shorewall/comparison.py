@@ -43,7 +43,7 @@ for place in /run /dev/shm /var/lib/shorewall; do
   d=$(mktemp -d "$place/runbook.XXXXXX" 2>&1) && break
 done
 [ -d "$d" ] || { echo "$d"; exit 1; }
-trap 'rm -rf "$d"' EXIT
+trap 'rm -rf "$d"' EXIT; trap 'exit 129' HUP INT PIPE TERM
 export TMPDIR="$d"
 mkdir "$d/etc" "$d/state" || exit
 printf %s CONTENT | base64 -d > "$d/etc/rules" || exit
