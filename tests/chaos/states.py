@@ -31,6 +31,9 @@ timeout 60 sh -c 'while docker network inspect frontend >/dev/null 2>&1 &&
   ! docker service ls -q | grep -q . && ! docker network rm frontend >/dev/null 2>&1
 do sleep 0.5; done'
 """
+_NO_TASK = """timeout 60 sh -c 'while docker ps -q --filter name=traefik_traefik | grep -q .
+do sleep 0.2; done'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,14 @@ STATES = (
     State(
         "drifted", _NO_RULES, (_OTHER_PRIORITY + _EDITED + _OTHER_SERVICE, _NO_BLOCK, _NOT_AT_BOOT)
     ),
-    State("removed", _NO_RULES, (_NO_PACKAGE + _NO_RECIPE + _NO_STACK, _NO_BLOCK, _NO_BLOCK)),
+    State(
+        "removed",
+        _NO_RULES,
+        (
+            _NO_PACKAGE + _NO_RECIPE + _NO_STACK + _NO_TASK,
+            _NO_BLOCK + _NO_TASK,
+            _NO_BLOCK + _NO_TASK,
+        ),
+    ),
     State("shown", "", (_EDITED,), demonstration=True),
 )

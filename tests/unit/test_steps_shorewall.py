@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import subprocess
 from typing import Any
 
 import pytest
@@ -258,11 +259,29 @@ class TestPlan:
         ]
 
     def test_reload_that_nobody_confirmed(self) -> None:
-        """Rules that are right but about to be taken back are loaded and confirmed again."""
-        (change,) = planned(gateway(unconfirmed="yes\n"))
+        """What counts is what the gateway is once it is taken back: others' rules are in that."""
 
-        assert done([change]) == [RELOAD]
-        assert change.before == "as planned, and about to be taken back"
+        def answer(command: Command) -> str:
+            nonlocal seen
+            if "while systemctl -q is-active runbook-rollback" in str(command.argv):
+                seen = BEFORE
+            return seen(command)
+
+        seen = gateway(unconfirmed="yes\n")
+        here = live(parameters("article"), FakeFleet(answer))
+
+        assert done(shorewall.plan(here, shorewall.observe(here))) == [FILE, RELOAD]
+
+    def test_reload_that_is_not_taken_back(self) -> None:
+        """Nothing is compared with rules that may be gone the next moment."""
+
+        def answer(command: Command) -> str | subprocess.CompletedProcess[str]:
+            if "while systemctl" in str(command.argv):
+                return subprocess.CompletedProcess(command.argv, 124, "", "")
+            return gateway(unconfirmed="yes\n")(command)
+
+        with pytest.raises(Refused, match="unconfirmed reload is still being taken back"):
+            shorewall.observe(live(parameters("article"), FakeFleet(answer)))
 
     def test_refused_by_shorewall(self) -> None:
         """Rules that Shorewall does not accept are not written; its words and file are named."""
@@ -735,13 +754,6 @@ class TestVerify:
 
         assert not passed
         assert "+-A net_dnat -p tcp -m tcp --dport 80 -j DNAT" in seen
-
-    def test_about_to_be_taken_back(self) -> None:
-        """Rules that nobody has confirmed prove nothing, however right they are now."""
-        assert self.checks(gateway(unconfirmed="yes\n"))[LIVE] == (
-            "equal, and about to be taken back",
-            False,
-        )
 
     def test_refused(self) -> None:
         """Rules that Shorewall refuses were compared with nothing, so nothing is proven."""

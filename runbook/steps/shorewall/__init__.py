@@ -14,7 +14,14 @@ from runbook.site import Forward, Site
 from runbook.steps import CONVERGED, Row, host_rows
 from runbook.steps.shorewall import comparison
 from runbook.steps.shorewall.comparison import Compared
-from runbook.steps.shorewall.reload import ROLLBACK_S, RULES, UNCONFIRMED, keeping_the_old, reload
+from runbook.steps.shorewall.reload import (
+    ROLLBACK_S,
+    RULES,
+    UNCONFIRMED,
+    await_taken_back,
+    keeping_the_old,
+    reload,
+)
 from runbook.steps.shorewall.ruleset import Ruleset, homeless, names, shown, with_foreign
 from runbook.steps.shorewall.way import Rule, taken
 
@@ -35,14 +42,12 @@ class Facts:
         file: The rules file.
         service: What systemd says of the unit.
         compared: What the declared rules compile to, beside the live rules.
-        unconfirmed: Whether the gateway is about to take the last reload back.
     """
 
     host: str
     file: FileFacts
     service: ServiceFacts
     compared: Compared
-    unconfirmed: bool
 
 
 def required_checks(site: Site) -> tuple[str, ...]:
@@ -99,18 +104,20 @@ def observe(live: Live) -> Facts:
     """Read the rules file and the unit, then compile the declared rules and read the live ones."""
     site, host = live.site, live.site.gateway.name
     probes = {
-        "unconfirmed": UNCONFIRMED,  # first: taking it back also restores the file
+        "unconfirmed": UNCONFIRMED,
         "file": _file(site, "").probe,
         "service": _service(site).probe,
     }
     seen = live.gather({host: probes}, said="observed")[host]
+    if seen["unconfirmed"].strip():
+        await_taken_back(host, live)
+        return observe(live)
     file = _file(site, "").read(seen["file"])
     present = file.content or ""
     declared = _file(site, present).declared(present)
     compare = {"compare": comparison.probe(declared, str(site.keepalived.vip))}
     compared = comparison.read(live.gather({host: compare})[host]["compare"])
-    service, unconfirmed = _service(site).read(seen["service"]), bool(seen["unconfirmed"].strip())
-    return Facts(host, file, service, compared, unconfirmed)
+    return Facts(host, file, _service(site).read(seen["service"]), compared)
 
 
 def rows(facts: Facts) -> list[Row]:
@@ -155,7 +162,7 @@ def plan(live: Live, facts: Facts) -> list[Change]:
     present = facts.file.content or ""
     written = [keeping_the_old(c) for c in _file(live.site, present).plan(facts.file, 0)]
     changes = [*written, *_boot(live.site, facts)]
-    if compared.live.own != compared.planned or facts.unconfirmed:
+    if compared.live.own != compared.planned:
         if lost := names(homeless(compared.planned, compared.live), compared.planned):
             raise _refused(
                 facts,
@@ -226,8 +233,6 @@ def _boot(site: Site, facts: Facts) -> list[Change]:
 def _reload(facts: Facts) -> Change:
     compared = facts.compared
     before, after = shown(compared.live.own), shown(compared.planned)
-    if before == after:
-        before, after = "as planned, and about to be taken back", "as planned"
     kept = names(compared.live.foreign, compared.planned)
     after += "".join(f"# kept across the reload: {name}\n" for name in kept)
     return Change(
@@ -258,8 +263,6 @@ def verify(live: Live) -> list[Check]:
     compared = facts.compared
     difference = unified_diff(shown(compared.planned), shown(compared.live.own), "rules")
     compared_to = "equal" if compared.planned else compared.failure or "not compared"
-    if facts.unconfirmed:  # a run that was killed has reloaded them meanwhile
-        compared_to = "equal, and about to be taken back"
     ways = "; ".join(_taken(live.site, facts, compared.everything, nothing="none is live"))
     boot = f"{facts.service.enabled}, {facts.service.active}"
     return [

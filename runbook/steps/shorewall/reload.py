@@ -24,23 +24,22 @@ _RELOAD_S = 120
 # from before we wrote it (named by the digest of what we wrote, so that nothing is put in the place
 # of what somebody else has written since), the compiled firewall, and the live rules of everybody.
 
-# A reload that nobody confirmed: of a run that was killed, or of one that is at it now. Where it is
-# just being taken back, what that leaves is read.
+# A reload that nobody confirmed: of a run that was cut off, or of one that is at it now.
 UNCONFIRMED = """
-timeout 10 sh -c 'while systemctl -q is-active runbook-rollback.service; do sleep 0.2; done'
-systemctl -q is-active runbook-rollback.timer && echo yes
+systemctl -q is-active runbook-rollback.timer runbook-rollback.service && echo yes
+"""
+_TAKEN_BACK = """
+while systemctl -q is-active runbook-rollback.timer runbook-rollback.service; do sleep 0.2; done
 """
 
 # Keeps the rules file before it is replaced. $1 is the digest of what replaces it. A file of ours
-# that was never loaded, or never confirmed, is not what to go back to: the one before it is.
+# that was never loaded is not what to go back to: the one before it is.
 _KEEP = """set -eu
 cd /var/lib/shorewall
 rules=$(readlink -f /etc/shorewall/rules)
 if [ ! -e "$rules" ]; then : > "runbook-before.rules.$1.absent"; exit; fi
 before=runbook-before.rules.$(sha256sum < "$rules" | cut -c-64)
-if [ firewall -nt "$rules" ] && ! systemctl -q is-active runbook-rollback.timer; then
-  rm -f runbook-before.rules.*
-fi
+if [ firewall -nt "$rules" ]; then rm -f runbook-before.rules.*; fi
 [ -e "$before" ] || before=$rules
 cp -p "$before" runbook-new.rules
 mv -f runbook-new.rules "runbook-before.rules.$1"
@@ -69,17 +68,14 @@ _RELOAD = f"""set -eu
 {IPTABLES}
 cd /var/lib/shorewall
 export TMPDIR=/run
-if ! systemctl -q is-active runbook-rollback.timer || [ ! -e runbook-before.armed ]; then
-  rules=$(readlink -f {RULES})
-  if [ firewall -nt "$rules" ]; then rm -f runbook-before.rules.*; fi
-  rm -f runbook-before.armed
-  cp -p firewall runbook-before.firewall
-  shorewall save runbook-before >/dev/null
-  cmp firewall runbook-before
-  : > runbook-before.armed
-fi
+rules=$(readlink -f {RULES})
+if [ firewall -nt "$rules" ]; then rm -f runbook-before.rules.*; fi
+rm -f runbook-before.armed
+cp -p firewall runbook-before.firewall
+shorewall save runbook-before >/dev/null
+cmp firewall runbook-before
+: > runbook-before.armed
 printf %s "$1" > runbook-before.sh
-systemctl stop runbook-rollback.timer 2>/dev/null || true
 systemctl reset-failed runbook-rollback.service 2>/dev/null || true
 systemd-run --quiet --unit=runbook-rollback --on-active={ROLLBACK_S} \
   --timer-property=AccuracySec=100ms /bin/sh /var/lib/shorewall/runbook-before.sh
@@ -104,6 +100,26 @@ systemctl stop runbook-rollback.timer
 ! systemctl -q is-active runbook-rollback.service || exit 75
 rm -f /var/lib/shorewall/runbook-before* /var/lib/shorewall/runbook-new*
 """
+
+
+def await_taken_back(host: str, live: Live) -> None:
+    """Wait until a reload is confirmed or taken back: till then others' rules may be only saved.
+
+    Raises:
+        Refused: It takes longer than the gateway may take for it.
+    """
+    live.say(host, f"waits up to {ROLLBACK_S} s for an unconfirmed reload to be taken back")
+    bound = f"timeout {ROLLBACK_S + _RELOAD_S} sh -c '{_TAKEN_BACK}'"
+    waited = live.fleet[host].run(
+        ["sh", "-c", bound], sudo=True, timeout_s=ROLLBACK_S + 2 * _RELOAD_S, check=False
+    )
+    if waited.status != 0:
+        raise Refused(
+            "an unconfirmed reload is still being taken back",
+            host=host,
+            step="shorewall",
+            todo="see `systemctl status runbook-rollback.service`, and run again when it has ended",
+        )
 
 
 def keeping_the_old(change: Change) -> Change:
