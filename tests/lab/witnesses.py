@@ -6,8 +6,13 @@ between them is what was touched.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import os
+import re
 import subprocess
+import tarfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -62,15 +67,12 @@ docker config ls --format '{{.Name}} {{.ID}}' | sort | say "configs"
 # What is somebody else's on a machine: the runbook's own block in a shared file is not.
 _FOREIGN = r"""
 say() { printf '%s\t%s\n' "$1" "$(tr '\n' '|')"; }
-others() { sed '/^# BEGIN runbook/,/^# END runbook/d' "$1"; }
-for file in $(find /etc/keepalived /etc/shorewall /etc/sudoers /etc/sudoers.d /etc/ssh /etc/docker \
-    /etc/passwd /etc/group /etc/hosts /etc/hostname /etc/timezone /etc/ipset.conf /etc/motd \
-    /etc/issue.net /etc/default/locale /etc/default/shorewall /etc/default/docker \
-    /etc/systemd/system /srv/others /home/*/.[a-zA-Z]* /root/.[a-zA-Z]* -type f \
-    -not -name '*.sample' -not -name '*config-opts' 2>/dev/null | sort); do
-  [ "$(others "$file" | wc -c)" = 0 ] || # nothing in it but ours
-    { stat -c '%a %U:%G' "$file"; others "$file" | sha256sum; } | say "file $file"
-done
+find /etc/keepalived /etc/shorewall /etc/sudoers /etc/sudoers.d /etc/ssh /etc/docker \
+  /etc/passwd /etc/group /etc/hosts /etc/hostname /etc/timezone /etc/ipset.conf /etc/motd \
+  /etc/issue.net /etc/default/locale /etc/default/shorewall /etc/default/docker \
+  /etc/systemd/system /srv/others /home/*/.[a-zA-Z]* /root/.[a-zA-Z]* -type f \
+  -not -name '*.sample' -not -name '*config-opts' -print0 2>/dev/null |
+  tar -c --null --files-from=- --hard-dereference 2>/dev/null | base64 -w 0 | say "files"
 readlink /etc/localtime | say "zone"
 for unit in ssh docker containerd dnsmasq; do
   systemctl show "$unit" -p ActiveState -p UnitFileState -p MainPID | say "unit $unit"
@@ -104,6 +106,8 @@ docker node ls --format '{{.ID}} {{.Hostname}} {{.Availability}}' | sort | say "
 RELOAD = "shorewall reload >/dev/null; if [ -e /etc/lab/live.sh ]; then sh /etc/lab/live.sh; fi"
 
 Snapshot = dict[str, str]
+
+_OURS = re.compile(rb"^# BEGIN runbook.*?(^# END runbook[^\n]*\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def must(lab: Lab, node: str, script: str, *, user: str = "root", timeout_s: int = 60) -> str:
@@ -157,7 +161,7 @@ def foreign(lab: Lab, *, stack: str = "traefik") -> Snapshot:
         lab: The lab.
         stack: The stack whose services are the runbook's.
     """
-    return _ask(lab, lambda lab, node: _foreign_script(lab, node, stack))
+    return _told_apart(_ask(lab, lambda lab, node: _foreign_script(lab, node, stack)))
 
 
 def _foreign_script(lab: Lab, node: Node, stack: str) -> str:
@@ -172,6 +176,26 @@ def _foreign_script(lab: Lab, node: Node, stack: str) -> str:
     if node == lab.topology.swarm[0]:
         script += _FOREIGN_SWARM.replace("{stack}", stack)
     return script
+
+
+def _told_apart(said: Snapshot) -> Snapshot:
+    """Return what machines said with each file of their archives as a witness of its own."""
+    found = {}
+    for name, value in said.items():
+        if not name.endswith(" files"):
+            found[name] = value
+            continue
+        node = name.removesuffix(" files")
+        with tarfile.open(fileobj=io.BytesIO(base64.b64decode(value))) as archive:
+            for file in archive:
+                content = archive.extractfile(file)
+                assert content is not None, file.name
+                if theirs := _OURS.sub(b"", content.read()):  # else there is nothing in it but ours
+                    digest = hashlib.sha256(theirs).hexdigest()
+                    found[f"{node} file /{file.name}"] = (
+                        f"{file.mode:o} {file.uname}:{file.gname} {digest}"
+                    )
+    return found
 
 
 def _ask(lab: Lab, script: Callable[[Lab, Node], str]) -> Snapshot:
