@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from runbook.changes import Change
@@ -63,11 +63,15 @@ sync "$new"; unmoved; mv -f "$new" "$path"; sync "$folder"
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What was found at a path; ``content`` is ``None`` where nothing is there."""
+    """What was found at a path; ``content`` is ``None`` where nothing is there.
+
+    ``fixed`` is what not even root may write: it is immutable, or its file system read-only.
+    """
 
     content: str | None
     mode: str = ""
     owner: str = ""
+    fixed: bool = field(default=False, compare=False)
 
     @property
     def identity(self) -> str | None:
@@ -109,10 +113,12 @@ class File:
 
     @property
     def probe(self) -> str:
-        """Return the snippet that reads the file."""
+        """Return the snippet that reads the file; ``!`` is before the mode of one that is fixed."""
+        # What the operator may not write at home is replaced none the less, as a name in a folder.
+        fixed = "" if self._at_home else '[ -w "$f" ] || printf !; '
         return (
             f"f={shlex.quote(self.path.removeprefix('~/'))}\n"
-            'if [ -e "$f" ]; then stat -L -c "%04a %U:%G" "$f" && base64 -w0 "$f"\n'
+            f'if [ -e "$f" ]; then {fixed}stat -L -c "%04a %U:%G" "$f" && base64 -w0 "$f"\n'
             "else echo absent; fi"
         )
 
@@ -133,14 +139,14 @@ class File:
         head, _, body = text.partition("\n")
         if head.strip() == "absent":
             return FileFacts(None)
-        mode, _, owner = head.partition(" ")
+        mode, _, owner = head.removeprefix("!").partition(" ")
         try:
             content = decoded(body)
         except binascii.Error:
             mode = ""  # what follows is not the file but why it cannot be read
         if not mode.isdigit():
             raise Refused(f"{self.path} cannot be read: {text.strip()}", host=self.host)
-        return FileFacts(content, mode, owner)
+        return FileFacts(content, mode, owner, fixed=head.startswith("!"))
 
     def declared(self, present: str | None) -> str:
         """Return the whole content that the file must have, foreign lines kept as they are.
@@ -166,13 +172,23 @@ class File:
         )
 
     def plan(self, facts: FileFacts, stage: int) -> list[Change]:
-        """Return the replacement of the file, or nothing where it is as declared."""
+        """Return the replacement of the file, or nothing where it is as declared.
+
+        Raises:
+            Refused: It is to be replaced and cannot be.
+        """
         declared = self.declared(facts.content)
         wanted = FileFacts(declared, self.mode, self._owner or facts.owner)
         if self.block and facts.content is not None:
             wanted = FileFacts(declared, facts.mode, facts.owner)
         if facts == wanted:
             return []
+        if facts.fixed:
+            raise Refused(
+                f"{self.path} is immutable, or on a read-only file system, and cannot be replaced",
+                host=self.host,
+                todo=f"see sudo lsattr {self.path} and findmnt -T {self.path} there",
+            )
         before, after = facts.content or "", declared
         if facts.content == declared:
             before, after = f"{facts.mode} {facts.owner}", f"{wanted.mode} {wanted.owner}"

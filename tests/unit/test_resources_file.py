@@ -184,6 +184,25 @@ class TestFourCases:
             RECIPE.read(text)
         assert caught.value.host == "docker01"
 
+    @pytest.mark.parametrize(
+        ("path", "fixed"), [("/proc/sys/kernel/osrelease", True), ("rules", False)]
+    )
+    def test_what_not_even_root_may_write(self, tmp_path: Path, path: str, fixed: bool) -> None:
+        """It is refused while planning, unless it is already as declared."""
+        (tmp_path / "rules").write_text("theirs\n")
+        file = File("gateway", str(tmp_path / path), "ours\n", block=True)
+        said = subprocess.run(["sh", "-c", file.probe], capture_output=True, text=True, check=True)
+        facts = file.read(said.stdout)
+
+        assert (facts.fixed, len(facts.mode)) == (fixed, 4)
+        declared = replace(facts, content=file.declared(facts.content))
+        assert file.plan(declared, 0) == []
+        if not fixed:
+            assert len(file.plan(facts, 0)) == 1
+            return
+        with pytest.raises(Refused, match=rf"^gateway: {path} is immutable, or on a read-only"):
+            file.plan(facts, 0)
+
     def test_recorded_content(self) -> None:
         """Permissions, owner and content are those of the file."""
         seen = RULES.read(recorded("shorewall-gateway")["file"])
