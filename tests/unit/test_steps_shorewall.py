@@ -604,6 +604,9 @@ class TestWay:
             "-A net_dnat -d 203.0.113.0/24 -j NETMAP --to 10.1.0.0/24",
             '-A net_dnat -p tcp -m comment --comment "-- web --" -j REDIRECT --to-ports 3128',
             "-A net_dnat -p tcp -m addrtype --dst-type LOCAL,BROADCAST -j REDIRECT --to-ports 1",
+            "-A net_dnat -p tcp -m tcp -j REDIRECT --to-ports 3128",
+            "-A net_dnat -p tcp -m socket -j RETURN\n-A net_dnat -p tcp -j REDIRECT --to-ports 1",
+            "-A net_dnat -m rpfilter -m mark --mark 0x1 -j RETURN\n-A net_dnat -p tcp -j REDIRECT",
         ],
     )
     def test_nat(self, line: str) -> None:
@@ -651,6 +654,8 @@ class TestWay:
         [
             "-A net-loc -m addrtype ! --dst-type UNICAST -j DROP",
             "-A net-loc -m addrtype --dst-type LOCAL -j DROP",
+            "-A net-loc -p tcp -m socket -j DROP",
+            "-A net-loc -m ipv4options -g reject",
         ],
     )
     def test_filter_that_takes_nothing(self, line: str) -> None:

@@ -187,7 +187,8 @@ def _rule(table: str, chain: str, line: str) -> Rule:
             target, goto = value, word == "-g"
         elif target:  # from here on these are the target's own options
             to = value if word == "--to-destination" else to
-        elif word != "-m":
+        elif word != "-m" or (value != "tcp" and words[:1] in (["-j"], ["-g"], ["-m"])):
+            # A module that has no option asks something by itself (`-m socket`), but for tcp.
             matches.append((word, value, negated))
         negated = False
     return Rule(table, chain, line, tuple(matches), target, to, goto)
