@@ -160,7 +160,7 @@ class Secret(str):
         return self._text(os.fsencode(os.environ[name]))
 
     def _file(self, place: str) -> str:
-        path = self._folder / Path(place).expanduser()
+        path = self._folder / os.path.expanduser(place)
         try:
             with path.open("rb") as file:
                 held = os.fstat(file.fileno())  # of what was opened, whatever the path is now

@@ -133,7 +133,7 @@ def begin(
 
 def _key(site_file: SiteFile) -> Path | None:
     own = os.environ.get(KEY)
-    return Path(own).expanduser() if own else site_file.key_path
+    return Path(os.path.expanduser(own)) if own else site_file.key_path
 
 
 def _refuse_missing(site_file: SiteFile, request: Request, archive: Archive) -> None:

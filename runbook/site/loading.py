@@ -100,8 +100,8 @@ def load(path: str | Path) -> SiteFile:
         site=site,
         settings=tuple(_settings(site, tree, ())),
         warnings=_in_order(warnings, files),
-        ssh_config_path=_path(tree, ("ssh", "config")),
-        key_path=_path(tree, ("records", "key")),
+        ssh_config_path=_seen_from_here(tree.find(("ssh", "config"))),
+        key_path=_seen_from_here(tree.find(("records", "key"))),
         secrets=tuple(_secrets(tree)),
     )
 
@@ -127,23 +127,21 @@ def _layers(path: Path) -> Iterator[tuple[Node, tuple[Problem, ...]]]:
     seen: list[Path] = []
     following: Path | None = path
     while following:
-        seen.append(following.resolve())
         tree, problems = read(following)
+        seen.append(following.resolve())
         extends = tree.child("extends")
         yield tree.without("extends"), problems
         following = _extended(extends, seen) if extends else None
 
 
 def _extended(extends: Node, seen: list[Path]) -> Path:
-    at = extends.at
-    name = extends.value if isinstance(extends.value, str) else ""
-    path = Path(os.path.normpath(Path(at.file).parent / name))
-    if not name:
+    at, path = extends.at, _seen_from_here(extends)
+    if not extends.value or path is None:
         message = "must be the name of a file, relative to this one"
+    elif not os.path.exists(path):  # of a name that no file can have, pathlib's own would raise
+        message = f"there is no file {path} that can be read"
     elif path.resolve() in seen:
         message = f"{path} leads back to this file; a circle has no end"
-    elif not path.exists():
-        message = f"there is no file {path}"
     else:
         return path
     raise SiteInvalid(at.file, (Problem(at.file, at.line, at.column, "extends", message),))
@@ -198,13 +196,12 @@ def _setting(value: Any, tree: Node, path: tuple[Step, ...]) -> Setting:
     return Setting(setting_name(path), shown, str(node.name_at) if node else DEFAULT)
 
 
-def _path(tree: Node, setting: tuple[Step, ...]) -> Path | None:
-    """Return a path as seen from the file that declares it."""
-    node = tree.find(setting)
+def _seen_from_here(node: Node | None) -> Path | None:
+    """Return a path that a file declares, as seen from where the file was named."""
     if node is None or not isinstance(node.value, str):
         return None
-    folder = Path(node.at.file).parent
-    return Path(os.path.normpath(folder / Path(node.value).expanduser()))
+    # pathlib's own raises for a user that there is not; this leaves the name as it is.
+    return Path(os.path.normpath(Path(node.at.file).parent / os.path.expanduser(node.value)))
 
 
 def _secrets(tree: Node) -> Iterator[Secret]:

@@ -214,7 +214,7 @@ class SshConfig:
             return self._asked[hop]
 
     def _ask(self, hop: Hop) -> Options:
-        command = ["ssh", "-G", *(["-F", str(self.path)] if self.path else [])]
+        command = ["ssh", "-GNT", *(["-F", str(self.path)] if self.path else [])]
         command += ["-l", hop.user] if hop.user else []
         command += ["-p", str(hop.port)] if hop.port else []
         try:
@@ -282,7 +282,7 @@ def _expanded(text: str, tokens: Mapping[str, str], host: str) -> str:
 
 def _path(name: str, tokens: Mapping[str, str]) -> Path:
     known = re.sub(r"%(.)", lambda found: tokens.get(found[1], found[0]), name)
-    return Path(os.path.expandvars(known)).expanduser()
+    return Path(os.path.expanduser(os.path.expandvars(known)))
 
 
 def known_hosts_name(name: str, port: int) -> str:

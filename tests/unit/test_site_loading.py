@@ -121,6 +121,24 @@ class TestExtends:
 
         assert "extends: must be the name of a file, relative to this one" in refusal(str(site))
 
+    @pytest.mark.parametrize(
+        "name",
+        ['"a\\0b.yml"', "a" * 300 + ".yml", "loop.yml", "site.yml/below.yml", "~nobody-here/a.yml"],
+    )
+    def test_name_that_leads_to_no_file(self, tmp_path: Path, name: str) -> None:
+        """So is one of a name that no file can have, or that leads nowhere."""
+        (tmp_path / "loop.yml").symlink_to("loop.yml")
+        site = tmp_path / "site.yml"
+        site.write_text(f"extends: {name}\n")
+
+        assert f"{site}:1:10: extends: there is no file " in refusal(str(site))
+
+    def test_link_that_leads_to_itself(self, tmp_path: Path) -> None:
+        """The file itself may be one, and is refused with the system's reason."""
+        (tmp_path / "site.yml").symlink_to("site.yml")
+
+        assert "cannot be read: Too many levels" in refusal(str(tmp_path / "site.yml"))
+
     def test_broken_file_below(self, tmp_path: Path) -> None:
         """A file below that is no YAML is named, with what was found above it."""
         (tmp_path / "base.yml").write_text("a: [\n")
@@ -180,6 +198,15 @@ class TestOrigins:
         site.write_text(f"extends: {SITES}/valid.yml\nssh: {{config: ~/.ssh/edge}}\n")
 
         assert load(site).ssh_config_path == Path("/home/operator/.ssh/edge")
+
+    @pytest.mark.parametrize("setting", ["ssh: {config", "records: {key"])
+    def test_home_of_nobody(self, tmp_path: Path, setting: str) -> None:
+        """The home of a user that there is not is left to whoever reads the file to complain of."""
+        site = tmp_path / "site.yml"
+        site.write_text(f"extends: {SITES}/valid.yml\n{setting}: ~nobody-here/f}}\n")
+        loaded = load(site)
+
+        assert tmp_path / "~nobody-here/f" in (loaded.ssh_config_path, loaded.key_path)
 
 
 class TestProblems:

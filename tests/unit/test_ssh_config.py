@@ -258,6 +258,10 @@ class TestErrors:
             ("ProxyJump a:b:c\n", 'line 1: Invalid ProxyJump "a:b:c"'),
             ("Match nonsense\n", "line 1: Bad Match condition"),
             ("ConnectTimeout soon\n", "line 1: invalid time value"),
+            (
+                "UserKnownHostsFile ~nobody-here/f\n",
+                "^gateway: SSH configuration: tilde_expand: No",
+            ),
         ],
     )
     def test_message(
@@ -312,6 +316,25 @@ class TestWhateverOpensshAccepts:
         assert found.user_known_hosts == (tmp_path / "a b", Path("~/c").expanduser())
         assert found.global_known_hosts == ()
         assert found.identities == (tmp_path / "10.0.0.11-g",)
+
+    def test_home_of_nobody(self, tmp_path: Path) -> None:
+        """A key at the home of a user that there is not is one that does not exist."""
+        found = endpoint(tmp_path, "IdentityFile ~nobody-here/id\n")
+
+        assert found.identities == (Path("~nobody-here/id"),)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "ForkAfterAuthentication yes\n",
+            "RemoteCommand tmux attach\nRequestTTY force\n",
+            "SessionType none\nStdinNull yes\n",
+            "ControlMaster auto\nControlPath ~/%C\nLocalForward 8080 localhost:80\n",
+        ],
+    )
+    def test_what_is_for_sessions(self, tmp_path: Path, text: str) -> None:
+        """What a person's own sessions are to do does not keep the host from being found."""
+        assert endpoint(tmp_path, text).place == "10.0.0.11:22"
 
     def test_relative_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Names without a folder are told from blanks by the files that are there."""
