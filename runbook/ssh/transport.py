@@ -6,6 +6,7 @@ Every phase is bounded by the same deadline, and every failure says which phase 
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -166,7 +167,9 @@ class Opener:
 def known_hosts(endpoint: Endpoint) -> KnownHosts:
     """Return what the known hosts files say about a host now."""
     files = endpoint.user_known_hosts + endpoint.global_known_hosts
-    return KnownHosts(files, endpoint.known_as, endpoint.revoked)
+    # As ssh does it: on another port than 22, a host may also be known without one.
+    portless = (re.sub(r"^\[(.+)\]:\d+$", r"\1", name) for name in endpoint.known_as)
+    return KnownHosts(files, (*endpoint.known_as, *portless), endpoint.revoked)
 
 
 def _directly(endpoint: Endpoint, deadline: Deadline) -> socket.socket:

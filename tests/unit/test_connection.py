@@ -655,6 +655,14 @@ class TestFresh:
             pass
 
 
+def _ssh(client: Client, sshd: Sshd) -> int:
+    """Return the status of the operator's own ssh."""
+    config = client.folder / "own_config"
+    config.write_text(client.defaults())
+    command = ["ssh", "-F", config, "-p", str(sshd.port), "-o", "BatchMode=yes", LOOPBACK, "true"]
+    return subprocess.run(command, capture_output=True, check=False).returncode
+
+
 class TestHostKey:
     """Only hosts that somebody confirmed."""
 
@@ -716,6 +724,27 @@ class TestHostKey:
         )
         known = KnownHosts((client.known_hosts,), ("10.0.0.11", "docker01"))
         assert (known.verdict(here), known.verdict(there)) == ("yes", "changed")
+
+    @pytest.mark.parametrize("hashed", [False, True])
+    @pytest.mark.parametrize(
+        "line", ["{host} {key}", "[{host}]:1 {other}\n{host} {key}", "127.* {key}"]
+    )
+    def test_known_without_its_port(
+        self, client: Client, sshd: Sshd, inner_sshd: Sshd, line: str, hashed: bool
+    ) -> None:
+        """A host on another port may be known by its address alone, as it may to ssh."""
+        key, other = sshd.public_key(), inner_sshd.public_key()
+        client.known_hosts.write_text(line.format(host=LOOPBACK, key=key, other=other) + "\n")
+        if hashed:
+            subprocess.run(["ssh-keygen", "-qHf", client.known_hosts], check=True)
+        assert _ssh(client, sshd) == 0
+        with only_host(client, sshd.port) as fleet:
+            assert fleet["gateway"].run(["true"]).status == 0
+
+        client.known_hosts.write_text(f"{LOOPBACK} {other}\n")
+        assert _ssh(client, sshd) != 0
+        with only_host(client, sshd.port) as fleet, pytest.raises(Unreachable, match="not known"):
+            fleet["gateway"]
 
     def test_advice_helps(self, client: Client, sshd: Sshd, inner_sshd: Sshd) -> None:
         """The command that the message gives removes the old key."""
