@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -173,6 +174,9 @@ def main() -> None:
             app.add_typer(import_module(GROUPS[name]).app, name=name)
     # What is left at the end is the system's to take back; to collect it takes half a second.
     atexit.register(gc.freeze)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a letter that the terminal has not is no failure
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="runbook")
     except RunbookError as error:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +41,22 @@ def test_nothing_of_unicode_steers() -> None:
 def test_the_rest_stays(text: str) -> None:
     """What people write in any language is not touched."""
     assert plain(text) == text
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-15", "iso-8859-9", "euc_jp", "cp437"])
+@pytest.mark.parametrize("words", [["check"], ["show"], ["show", "--json"]])
+def test_letters_that_a_terminal_has_not(tmp_path: Path, charset: str, words: list[str]) -> None:
+    """Whatever the operator's charset, a word of it is shown and the status is the command's."""
+    site = tmp_path / "söte ☃ 日本.yml"
+    site.symlink_to(Path("parameters/article.yml").absolute())
+    program = [sys.executable, "-c", "from runbook.cli import main; main()"]
+    # The arguments come as they are named on the disk; what is printed is in the charset.
+    environment = {**os.environ, "PYTHONIOENCODING": charset, "COLUMNS": "300"}
+    done = subprocess.run(
+        [*program, "site", *words, site], env=environment, capture_output=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    shown = "söte ☃ 日本.yml".encode(charset, "backslashreplace").decode(charset)
+    escaped = "s\\u00f6te \\u2603 \\u65e5\\u672c.yml"  # in JSON
+    assert (escaped if "--json" in words else shown) in done.stdout.decode(charset)
