@@ -30,6 +30,7 @@ class OverlayFacts:
     encrypted: bool
     subnet: str
     mtu: int | None
+    internal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,16 @@ class Overlay:
 
         with translated(live.manager):
             named = live.engine.networks.list(names=[self.name])
-            exact = [network for network in named if network.name == self.name]
-        return facts_of(exact[0].attrs) if exact else None
+            exact = [network.attrs for network in named if network.name == self.name]
+        if len(exact) > 1:  # made on two managers, each for itself or one for the Swarm
+            told = ", ".join(f"{one['Id'][:12]} ({one['Driver']}, {one['Scope']})" for one in exact)
+            raise Refused(
+                f"several networks are called {self.name!r}, so that `docker stack deploy` takes "
+                f"none: {told}",
+                host=live.manager,
+                todo="on it: docker network rm, with the ID of the one that is not the Swarm's",
+            )
+        return facts_of(exact[0]) if exact else None
 
     def plan(self, facts: OverlayFacts | None, host: str) -> list[Change]:
         """Return the creation of the network, or nothing where it is as declared.
@@ -129,6 +138,7 @@ def facts_of(inspected: dict[str, Any]) -> OverlayFacts:
         # One with IPv6 has a second pool, of which a site says nothing.
         subnet=", ".join(pool["Subnet"] for pool in pools if ":" not in pool["Subnet"]),
         mtu=int(options[MTU_OPTION]) if MTU_OPTION in options else None,
+        internal=inspected["Internal"],
     )
 
 

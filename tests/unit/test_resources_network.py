@@ -66,6 +66,18 @@ class TestObserve:
         (said,) = FRONTEND.differences(seen)
         assert "has not allocated it" in said
 
+    @pytest.mark.parametrize("driver", ["bridge", "macvlan", "overlay"])
+    @pytest.mark.parametrize("first", [True, False])
+    def test_several_of_the_name(self, driver: str, first: bool) -> None:
+        """A network of the manager's own beside the Swarm's is refused before it is deployed to."""
+        others = inspected(Id="f00dcafe1234567", Driver=driver, Scope="local")
+        both = [others, inspected()] if first else [inspected(), others]
+        with pytest.raises(
+            Refused, match=rf"^docker01: several .* f00dcafe1234 \({driver}, local\)"
+        ) as caught:
+            observed(FRONTEND, both)
+        assert caught.value.host == "docker01"
+
     def test_unreadable(self) -> None:
         """An engine that answers with an error is not one without the network."""
         with pytest.raises(EngineError, match="500"):
@@ -92,6 +104,7 @@ class TestObserve:
                 {"subnet": "10.9.0.0/24"},
             ),
             ({"IPAM": {"Config": None}}, {"subnet": ""}),
+            ({"Internal": True}, {"internal": True}),
         ],
     )
     def test_fields(self, changes: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -134,6 +147,7 @@ class TestPlan:
             ({"encrypted": True}, "encrypted is True, declared False"),
             ({"subnet": "10.1.0.0/24"}, "subnet is '10.1.0.0/24', declared '10.9.0.0/24'"),
             ({"mtu": None}, "mtu is None, declared 1400"),
+            ({"internal": True}, "internal is True, declared False"),
         ],
     )
     def test_different(self, facts: dict[str, Any], sentence: str) -> None:

@@ -545,6 +545,15 @@ class TestVerify:
 
         assert traefik.verify(lab(nodes=nodes))[0].passed
 
+    @pytest.mark.parametrize("engine", [{}, {"Hostname": ""}])
+    def test_node_without_a_name(self, engine: dict[str, str]) -> None:
+        """A node that never came is in the list without a name, and nothing to us."""
+        never = {"ID": "never", "Description": engine, "Status": {"State": "unknown"}}
+        seen = lab(nodes=[*recorded_json("nodes"), never])
+
+        assert traefik.verify(seen)[0].passed
+        assert traefik.hosts_of_tasks(seen) == {"docker01", "docker02", "docker03"}
+
     def test_paused_update(self) -> None:
         """An update that Swarm paused is said to be, with why; one that is done is done."""
         (service,) = recorded_json("services")

@@ -108,7 +108,7 @@ def _ports(said: Mapping[str, Any] | None) -> set[tuple[int, int]]:
 
 def host_of(site: Site, node: Mapping[str, Any]) -> str:
     """Return the declared host that a node is, or what the node calls itself where it is none."""
-    said: str = node["Description"]["Hostname"]
+    said: str = node["Description"].get("Hostname", "")  # absent until its engine was heard once
     if (name := as_declared(said, site.hosts)) in site.hosts:
         return name
     # An engine tells the name that its host had when it started.
