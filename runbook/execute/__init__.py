@@ -6,11 +6,13 @@ makes them is imported when a run starts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runbook.errors import BadInput, RunbookError
 from runbook.execute import notebooks
 from runbook.execute.journal import Listener
 from runbook.execute.results import Results
@@ -19,6 +21,7 @@ from runbook.execute.status import ExitStatus, Status
 
 if TYPE_CHECKING:
     from runbook.execute.closing import Testimony
+    from runbook.execute.record import Record
     from runbook.records.archive import Sealed
     from runbook.site import SiteFile
 
@@ -68,6 +71,7 @@ def run(
             nothing was started.
         Refused: The key cannot sign, or something that the site requires is missing; likewise.
         Withheld: The record holds a secret and is not published; the run itself is over.
+        RunbookError: The record could not be written to its end, as where the disk is full.
     """
     from runbook.execute.closing import testify
     from runbook.execute.opening import begin, prepare
@@ -83,11 +87,25 @@ def run(
         notebooks.check(request.notebooks / step.notebook)
     opening = prepare(site_file, request)
     record = Record(opening.archive, site_file.site.name, listener)
-    environment = begin(record, site_file, request, opening, {s: s in chosen for s in steps})
-    surprise = Runner(site_file, request, chosen, record, environment).run()
-    results, sealed = record.close()
+    with _writing(record, BadInput):
+        environment = begin(record, site_file, request, opening, {s: s in chosen for s in steps})
+    with _writing(record, RunbookError):
+        surprise = Runner(site_file, request, chosen, record, environment).run()
+        results, sealed = record.close()
     if surprise is not None:
         raise surprise
     status = ExitStatus(results["exit_status"])
     testimony = testify(site_file, record.folder, sealed)
     return RunResult(record.folder, status, results, sealed, testimony)
+
+
+@contextmanager
+def _writing(record: Record, kind: type[RunbookError]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise kind(
+            f"{error.strerror or error}: the record {record.folder} could not be written any more",
+            todo="make room there, or mend the folder; the next run closes the record, in which "
+            "journal.jsonl tells what was done",
+        ) from error

@@ -75,7 +75,9 @@ class Journal:
             entry = {"seq": len(self.entries), "time": now(), "kind": kind, **told}
             line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n"
             written = line.encode(errors="replace")  # such as a host's words in Latin-1
-            os.write(self._file, written)
+            unwritten = written
+            while unwritten:  # where a disk fills, the rest meets the error
+                unwritten = unwritten[os.write(self._file, unwritten) :]
             entry = json.loads(written)
             self.entries.append(entry)
             try:

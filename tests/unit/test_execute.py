@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -476,6 +477,50 @@ class TestInterruption:
         ignoring = ["sh", "-c", 'trap "" HUP; exec "$@"', "nohup", sys.executable, "-c", script]
         done = subprocess.run(ignoring, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[True, False]"
+
+    @pytest.mark.parametrize(
+        ("room", "status", "kind", "left"),
+        [
+            (1_000, 2, "BadInput", 0),
+            (3_000, 2, "BadInput", 1),
+            (6_000, 1, "RunbookError", 1),
+            (15_000, 1, "RunbookError", 1),
+        ],
+        ids=["ledger", "notebooks", "their outputs", "page"],
+    )
+    def test_no_room(self, tmp_path: Path, room: int, status: int, kind: str, left: int) -> None:
+        """Where the record cannot go on it is one message, and the next run closes the record."""
+        place = Workplace(tmp_path)
+        allow(place.records, team())
+        place.key = key("alice")
+        place.cells("speaks", f"print('x' * 5_000)  # {'x' * 3_000}")
+        first = place.run()
+        code = (
+            "import resource, sys; from pathlib import Path; from headless import *\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
+            "place = Workplace(Path(sys.argv[1]))\n"
+            "place.steps = [Step('speaks', '00_speaks.ipynb')]\n"
+            "try: place.run()\n"
+            "except Exception as error: print(type(error).__name__, error.exit_code, error)\n"
+        )
+        paths = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+        done = subprocess.run(
+            [sys.executable, "-c", code, tmp_path, str(room)],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "RUNBOOK_KEY": str(place.key)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+        assert done.stdout.startswith(
+            f"{kind} {status} File too large: the record {place.records}/"
+        )
+        assert "What to do: make room there" in done.stdout
+        second = place.run()
+        closed = set(place.records.glob("*2*")) - {first.record, second.record}
+        told = [e["record"] for e in place.entries if e["kind"] == "record closed"]
+        assert (len(closed), [path.name for path in closed]) == (left, told)
+        assert by_both(place.records) == (0, [])
 
     def test_beside_another_run(self, at_work: subprocess.Popen[bytes], tmp_path: Path) -> None:
         """A run that begins and ends meanwhile leaves this one alone, and each is closed once."""
