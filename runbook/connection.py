@@ -289,7 +289,7 @@ class Fleet:
         Args:
             hosts: Their names.
             work: What to do with each host's connection.
-            progress: Called with the name of each host that is done, in the caller's thread.
+            progress: Called with the name of each host where it was done, in the caller's thread.
 
         Returns:
             What came of it by host, in the order given.
@@ -301,7 +301,7 @@ class Fleet:
         with ThreadPoolExecutor(max_workers=max(len(names), 1)) as pool:
             tasks = {pool.submit(lambda host: work(self[host]), name): name for name in names}
             for task in as_completed(tasks):
-                if progress:
+                if progress and not task.exception():
                     progress(tasks[task])
         errors = [error for task in tasks if (error := task.exception())]
         if errors:

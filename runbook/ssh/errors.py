@@ -35,6 +35,11 @@ MEANING: dict[type[Exception], str] = {
     ssh_exception.MessageOrderError: "messages came in an order that only an attacker sends",
 }
 
+COMMON = (
+    "Ciphers aes256-gcm@openssh.com, MACs hmac-sha2-256-etm@openssh.com, "
+    "KexAlgorithms curve25519-sha256@libssh.org"
+)
+
 
 class Deadline:
     """A point in time that several waits share.
@@ -69,10 +74,11 @@ def failed(endpoint: Endpoint, phase: str, error: Exception, deadline: Deadline)
         deadline: The bound it was done under.
 
     """
+    todo = f"check that {endpoint.host} is up and that `ssh {endpoint.host}` works from here"
+    if isinstance(error, ssh_exception.IncompatiblePeer):  # ssh itself may know more of them
+        todo = "have its sshd_config also offer what is known here: " + COMMON
     return Unreachable(
-        f"{phase}: {endpoint.place} {_reason(error, deadline)}",
-        host=endpoint.host,
-        todo=f"check that {endpoint.host} is up and that `ssh {endpoint.host}` works from here",
+        f"{phase}: {endpoint.place} {_reason(error, deadline)}", host=endpoint.host, todo=todo
     )
 
 

@@ -523,9 +523,11 @@ class TestFleet:
             if connection.host != "docker02":
                 connection.run(["sh", "-c", f"echo {connection.host} is broken >&2; exit 3"])
 
+        told: list[str] = []
         with pytest.raises(CommandFailed) as caught:
-            fleet.each(["docker01", "docker02", "docker03"], work)
+            fleet.each(["docker01", "docker02", "docker03"], work, progress=told.append)
 
+        assert told == ["docker02"]
         assert {"docker01", "docker02", "docker03"} == set(done)
         assert caught.value.host == "docker01"
         assert "docker01 is broken" in str(caught.value)
@@ -914,6 +916,30 @@ class TestReach:
             pytest.raises(Unreachable),
         ):
             fleet["gateway"]
+
+    @pytest.mark.parametrize(
+        ("setting", "missing"),
+        [
+            ("Ciphers chacha20-poly1305@openssh.com", "ciphers"),
+            ("Ciphers aes128-ctr\nMACs umac-128-etm@openssh.com", "macs"),
+            ("KexAlgorithms sntrup761x25519-sha512@openssh.com", "kex"),
+        ],
+    )
+    def test_nothing_in_common(
+        self, client: Client, start_sshd: Callable[..., Sshd], setting: str, missing: str
+    ) -> None:
+        """The operator's ssh may know an algorithm that is not known here; so it is no advice."""
+        server = start_sshd(setting)
+        client.known_hosts.write_text(server.known_as())
+        with (
+            only_host(client, server.port) as fleet,
+            pytest.raises(
+                Unreachable, match=f"no algorithm is common to both .*{missing}"
+            ) as caught,
+        ):
+            fleet["gateway"]
+        assert "aes256-gcm@openssh.com" in caught.value.todo
+        assert "works from here" not in caught.value.todo
 
     def test_not_ssh(self, client: Client) -> None:
         """A port where something else answers."""
