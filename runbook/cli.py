@@ -143,7 +143,9 @@ def _run(
 
 def _refuse_unwritable(junit: Path | None) -> None:
     # Before the run: its results are not to be lost for a name that was mistyped.
-    if junit is not None and not os.access(junit.parent, os.W_OK):
+    if junit is None:
+        return
+    if junit.is_dir() or not (junit.parent.is_dir() and os.access(junit.parent, os.W_OK)):
         todo = f"make the folder {junit.parent}, or name another file"
         raise BadInput(f"{junit} cannot be written", todo=todo)
 

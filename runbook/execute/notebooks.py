@@ -34,8 +34,8 @@ def check(path: Path) -> None:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         kernel = notebook["metadata"]["kernelspec"]["name"]
         declared = declared_parameters(notebook)
-    except FileNotFoundError:
-        raise BadInput(f"there is no notebook {path}") from None
+    except OSError as error:
+        raise BadInput(f"there is no notebook {path}: {error.strerror}") from None
     except (ValueError, LookupError, TypeError, SyntaxError) as error:
         raise BadInput(f"{path} is not a notebook: {error!r}") from error
     if kernel != KERNEL:

@@ -31,7 +31,7 @@ from headless import (
 )
 
 from runbook.errors import BadInput
-from runbook.execute import RunResult, kernels, runner
+from runbook.execute import RunResult, kernels, run, runner
 from runbook.execute.journal import Entry, read
 from runbook.execute.selection import Request, select
 from runbook.records import canonical
@@ -363,6 +363,16 @@ class TestRefusal:
         (place.folder / "10_traefik.ipynb").unlink()
         with pytest.raises(BadInput, match=r"there is no notebook .*10_traefik"):
             place.run()
+
+    def test_folder_in_place_of_a_notebook(self, place: Workplace) -> None:
+        """So is what is no file, and what is not in a folder."""
+        (place.folder / "10_traefik.ipynb").unlink()
+        (place.folder / "10_traefik.ipynb").mkdir()
+        with pytest.raises(BadInput, match=r"there is no notebook .*: Is a directory"):
+            place.run()
+        request = Request(notebooks=place.folder / "00_network.ipynb", records=place.records)
+        with pytest.raises(BadInput, match=r"there is no notebook .*: Not a directory"):
+            run(place.declared, request, steps=place.steps)
 
     def test_no_notebook_at_all(self, place: Workplace) -> None:
         """A file that is none is refused by its name."""

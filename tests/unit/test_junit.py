@@ -13,7 +13,9 @@ from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 from headless import check, plan
+from typer.testing import CliRunner
 
+from runbook.cli import app
 from runbook.errors import BadInput
 from runbook.execute import junit
 from runbook.execute.results import collect
@@ -363,6 +365,17 @@ class TestWrite:
         assert "junit.xml cannot be written: File too large" in said
         assert path.read_text() == "before"
         assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize("place", [".", "missing/junit.xml", "file/junit.xml"])
+    def test_refused_before_the_run(self, tmp_path: Path, place: str) -> None:
+        """A place where no file can be written is told while nothing was begun."""
+        (tmp_path / "file").touch()
+        words = ["check", "parameters/article.yml", "--records", str(tmp_path / "records")]
+        done = CliRunner().invoke(app, [*words, "--junit", str(tmp_path / place)])
+
+        assert isinstance(done.exception, BadInput)
+        assert "cannot be written" in done.exception.message
+        assert not (tmp_path / "records").exists()
 
     def test_missing_folder(self, tmp_path: Path) -> None:
         """A folder that is not there is not made; the operator is told what to do."""
