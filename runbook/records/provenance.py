@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 import socket
 import subprocess
@@ -19,7 +20,11 @@ TIMEOUT_S = 10.0
 
 def account() -> dict[str, str]:
     """Return who is logged in here, and where; a claim of this machine, not of a signature."""
-    return {"os_user": getpass.getuser(), "host": socket.gethostname()}
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has a number and no name
+        user = f"uid {os.getuid()}"
+    return {"os_user": user, "host": socket.gethostname()}
 
 
 def git(checkout: Path) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ from archives import (
 )
 
 from runbook.errors import BadInput, Refused, RunbookError
-from runbook.records import approve, statement
+from runbook.records import approve, provenance, statement
 from runbook.records.anchors import anchor
 from runbook.records.archive import Archive
 from runbook.records.ledger import Ledger
@@ -148,6 +148,14 @@ class TestClosedRun:
         assert (context.git["branch"], context.git["dirty"]) == ("main", True)
         assert context.tool["lock_sha256"] is not None
         assert default_context(Path("/")).git is None
+
+    def test_user_without_a_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In a container a user may have a number only; who ran it is told by that."""
+        for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
+
+        assert provenance.account()["os_user"] == "uid 3999999999"
 
     def test_links_refused(self, tmp_path: Path) -> None:
         """A link cannot be recorded: what it leads to is not in the record."""
