@@ -180,6 +180,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # a letter that the terminal has not is no failure
             stream.reconfigure(errors="backslashreplace")
     try:
+        _refuse_other_charsets()
         app(prog_name="runbook")
     except RunbookError as error:
         typer.echo(_masked(f"{type(error).__name__}: {error}"), err=True)
@@ -187,6 +188,15 @@ def main() -> None:
     except Exception:  # nobody foresaw it, so what it says may hold anything
         typer.echo(_masked(traceback.format_exc()), err=True)
         sys.exit(1)
+
+
+def _refuse_other_charsets() -> None:
+    for word in sys.argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError:  # records are UTF-8, and a reason in them is to be what was said
+            todo = "write it in UTF-8, or name the file otherwise"
+            raise BadInput(f"{word!r} on the command line is not UTF-8", todo=todo) from None
 
 
 def _masked(text: str) -> str:

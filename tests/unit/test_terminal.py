@@ -60,3 +60,27 @@ def test_letters_that_a_terminal_has_not(tmp_path: Path, charset: str, words: li
     shown = "söte ☃ 日本.yml".encode(charset, "backslashreplace").decode(charset)
     escaped = "s\\u00f6te \\u2603 \\u65e5\\u672c.yml"  # in JSON
     assert (escaped if "--json" in words else shown) in done.stdout.decode(charset)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "parameters/article.yml", "--reason", b"a\xf1o"],
+        ["run", "parameters/article.yml", "--ticket", b"CHG\xff-1"],
+        ["check", b"ma\xf1ana.yml"],
+    ],
+)
+def test_words_of_another_charset(tmp_path: Path, words: list[str | bytes]) -> None:
+    """What a record could not hold is refused before anything is begun."""
+    program = [sys.executable, "-c", "from runbook.cli import main; main()"]
+    (tmp_path / "parameters").symlink_to(Path("parameters").absolute())
+    os.symlink(Path("parameters/article.yml").absolute(), bytes(tmp_path) + b"/ma\xf1ana.yml")
+    environment = {**os.environ, "PYTHONPATH": str(Path().absolute())}
+    done = subprocess.run(
+        [*program, *words], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith("BadInput: '")
+    assert "is not UTF-8" in done.stderr.decode()
+    assert not (tmp_path / "records").exists()
