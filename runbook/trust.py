@@ -43,7 +43,7 @@ class Offered:
         fingerprint: Its SHA256 fingerprint; empty where the host was not asked.
         known: Whether that is the known key. ``changed`` also stands for a revoked one;
             ``unasked`` for a host that did not answer, or whose jump host is not known yet.
-        why: What is wrong, for ``changed`` and ``unasked``.
+        why: What is wrong and what to do, for ``changed`` and ``unasked``.
         key: The public key in base64.
         file: The known hosts file it belongs in: the first UserKnownHostsFile.
 
@@ -140,13 +140,17 @@ def _ask(fleet: Fleet, endpoint: Endpoint, found: dict[tuple[str, ...], Offered]
         key = fleet.pool.opener.host_key(endpoint, fleet.pool.jump(endpoint))
     except Unreachable as error:
         whose = "" if error.host == endpoint.host else f"{error.host}: "
-        return _answer(endpoint, "unasked", f"{whose}{error.message}")
+        return _answer(endpoint, "unasked", _told(f"{whose}{error.message}", error.todo))
     known = known_hosts(endpoint)
     verdict = known.verdict(key.asbytes())
     if verdict in ("yes", "no"):
         return _answer(endpoint, "yes" if verdict == "yes" else "no", "", key)
     warning = wrong_host_key(endpoint, verdict, key, known, fleet.pool.opener.trust)
-    return _answer(endpoint, "changed", warning.message, key)
+    return _answer(endpoint, "changed", _told(warning.message, warning.todo), key)
+
+
+def _told(message: str, todo: str) -> str:
+    return str(Unreachable(message, todo=todo))
 
 
 def _answer(

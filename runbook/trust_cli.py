@@ -41,7 +41,8 @@ def confirm_keys(site_file: SiteFile, *, confirmed: bool) -> None:
             pin(offered, offered.file)
     unasked = [offered for offered in keys if offered.known == "unasked"]
     if unasked:
-        raise Unreachable(unasked[0].why, host=unasked[0].host)
+        others = "".join(f"\n  also {offered.host}: {offered.why}" for offered in unasked[1:])
+        raise Unreachable(unasked[0].why + others, host=unasked[0].host)
     typer.echo(f"{len(keys)} hosts are known")
 
 

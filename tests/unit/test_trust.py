@@ -11,9 +11,10 @@ import pytest
 from servers import LOOPBACK, Client, Sshd, free_port
 
 from runbook.connection import Fleet, Transcript
-from runbook.errors import BadInput, Refused
+from runbook.errors import BadInput, Refused, Unreachable
 from runbook.site import SiteFile
 from runbook.trust import Offered, offered_keys, pin
+from runbook.trust_cli import confirm_keys
 
 BEHIND = ("docker01", "docker02", "docker03", "docker04")
 
@@ -91,6 +92,32 @@ class TestOfferedKeys:
 
         assert known(offers) == {"gateway": "yes", "docker01": "unasked"}
         assert "refuses connections" in offers[0].why
+
+
+class TestConfirm:
+    """The command."""
+
+    def test_every_dead_host(self, client: Client, sshd: Sshd) -> None:
+        """All hosts that could not be asked are told at once, each with what to do."""
+        config = f"Host gateway\n  Port {sshd.port}\n"
+        for host in ("docker01", "docker02", "docker03", "docker04"):
+            config += f"Host {host}\n  Port {free_port()}\n"
+        client.known_hosts.write_text(sshd.known_as())
+        with pytest.raises(Unreachable) as caught:
+            confirm_keys(client.site(config), confirmed=True)
+
+        said = str(caught.value)
+        assert said.startswith("docker01: TCP connection: ")
+        assert said.count("refuses connections") == 4
+        for host in ("docker02", "docker03", "docker04"):
+            assert f"  also {host}: TCP connection: " in said
+            assert f"check that {host} is up" in said
+
+    def test_changed_key(self, client: Client, sshd: Sshd, inner_sshd: Sshd) -> None:
+        """The warning says what to do, as it does elsewhere."""
+        client.known_hosts.write_text(f"[{LOOPBACK}]:{sshd.port} {inner_sshd.public_key()}\n")
+        with pytest.raises(Refused, match=r"HAS CHANGED.*\n  What to do: compare .*ssh-keygen -R"):
+            confirm_keys(client.site(f"Host *\n  Port {sshd.port}\n"), confirmed=True)
 
 
 class TestPin:
