@@ -8,6 +8,7 @@ IdentitiesOnly and IdentityAgent; OpenSSH's PROTOCOL.key and PROTOCOL.certkeys.
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 import threading
@@ -17,16 +18,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from paramiko.agent import AgentSSH
-from paramiko.pkey import OPENSSH_AUTH_MAGIC, PublicBlob, UnknownKeyType
+from paramiko.pkey import OPENSSH_AUTH_MAGIC, PublicBlob
 
 from runbook.ssh.config import Endpoint
 from runbook.ssh.known_hosts import fingerprint
 
 AGENT_TIMEOUT_S = 5.0  # an agent that asks its user for a confirmation must not hold up a run
+KINDS: Mapping[type, type[paramiko.PKey]] = {
+    RSAPrivateKey: paramiko.RSAKey,
+    EllipticCurvePrivateKey: paramiko.ECDSAKey,
+    Ed25519PrivateKey: paramiko.Ed25519Key,
+}
 PEM_BODY = re.compile(r"-----BEGIN OPENSSH PRIVATE KEY-----(.*)-----END", re.DOTALL)
 
 
@@ -165,20 +176,42 @@ def read_key_file(path: Path) -> KeyFile:
         path: The file; it need not exist.
 
     """
+    content = b""
     try:
-        key = paramiko.PKey.from_path(path)
+        content = path.read_bytes()
+        key = _private_key(content)
     except FileNotFoundError:
         return KeyFile(path, None, _public_half(path), f"{path} does not exist")
     except OSError as error:
         return KeyFile(path, None, None, f"{path} cannot be read ({error.strerror})")
-    except (TypeError, paramiko.PasswordRequiredException):  # TypeError is cryptography's word
+    except TypeError:  # cryptography's word for it
         trouble = f"{path} has a passphrase; unlock it with `ssh-add {path}`"
         return KeyFile(path, None, _public_half(path), trouble)
-    except (ValueError, paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm):
-        public = _public_half(path)
-        return KeyFile(path, None, public, "" if public else f"{path} is not a private key")
-    key.public_blob = None  # a certificate beside it may have expired, so the key alone counts, too
+    except (ValueError, paramiko.SSHException, UnsupportedAlgorithm) as error:
+        public, trouble = _public_half(path), ""
+        if not public:
+            trouble = f"{path} is not a private key"
+        elif b"PRIVATE KEY" in content:
+            trouble = f"{path} cannot be used ({error}); an agent may: `ssh-add {path}`"
+        return KeyFile(path, None, public, trouble)
     return KeyFile(path, key, key.asbytes())
+
+
+def _private_key(content: bytes) -> paramiko.PKey:
+    """Return a private key in any of the formats that ssh takes; paramiko reads no PKCS #8."""
+    try:
+        key: Any = serialization.load_ssh_private_key(content, None)
+    except ValueError:
+        key = serialization.load_pem_private_key(content, None)
+    kind = next((KINDS[one] for one in KINDS if isinstance(key, one)), None)
+    if kind is None:
+        raise ValueError("a key of this type is not known here")
+    text = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.NoEncryption(),
+    ).decode()
+    return kind.from_private_key(io.StringIO(text))
 
 
 def _certificates(paths: Iterable[Path]) -> dict[Path, PublicBlob]:

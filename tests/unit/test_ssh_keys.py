@@ -72,6 +72,13 @@ def lock(key: Path) -> None:
     )
 
 
+def _let_in(client: Client, server: Sshd) -> None:
+    client.known_hosts.write_text(server.known_as())
+    config = f"Host gateway\n  Port {server.port}\n"
+    with Fleet(client.site(config), Transcript(None)) as fleet:
+        assert fleet["gateway"].run(["true"]).status == 0
+
+
 class TestFiles:
     """Private key files."""
 
@@ -95,6 +102,36 @@ class TestFiles:
 
         assert (found.key, found.public) == (None, public)
         assert f"ssh-add {tmp_path}/open" in found.trouble
+
+    @pytest.mark.parametrize("form", ["RFC4716", "PEM", "PKCS8"])
+    @pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
+    def test_format(
+        self, client: Client, start_sshd: Callable[..., Sshd], form: str, kind: str
+    ) -> None:
+        """A key in any format that ssh takes lets the user in."""
+        client.key.unlink()
+        command = ["ssh-keygen", "-q", "-m", form, "-t", kind, "-N", "", "-f", client.key]
+        subprocess.run(command, check=True)
+        public = client.key.with_suffix(".pub").rename(client.folder / "authorized")
+        _let_in(client, start_sshd(f"AuthorizedKeysFile {public}"))
+
+    @pytest.mark.parametrize(
+        "content", ["", "an error page\n", "ssh-ed25519-cert-v01@openssh.com AAAA"]
+    )
+    def test_beside_a_broken_certificate(self, client: Client, sshd: Sshd, content: str) -> None:
+        """What is no certificate, such as what a failed download left, does not spoil the key."""
+        client.key.with_name(f"{client.key.name}-cert.pub").write_text(content)
+        _let_in(client, sshd)
+
+    def test_that_only_an_agent_can_use(self, tmp_path: Path) -> None:
+        """A key of which the public half alone is understood is told."""
+        words = ["-N", "secret", "-Z", "chacha20-poly1305@openssh.com", "-f", tmp_path / "key"]
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", *words], check=True)
+        found = read_key_file(tmp_path / "key")
+
+        assert found.key is None
+        assert found.public is not None
+        assert f"{tmp_path}/key cannot be used (" in found.trouble
 
     def test_locked_pem(self, tmp_path: Path) -> None:
         """The public half of a locked key in the old format is in the file beside it."""
