@@ -80,6 +80,11 @@ class Certified(paramiko.PKey):
         self._key = key
         self.public_blob = certificate
 
+    @property
+    def refused(self) -> str:
+        """Why an agent did not sign."""
+        return getattr(self._key, "refused", "")
+
     def get_name(self) -> str:
         """Return the type of the key."""
         return self._key.get_name()
@@ -127,6 +132,37 @@ class Agent(AgentSSH):
         self._close()  # type: ignore[attr-defined]
 
 
+class Held(paramiko.AgentKey):
+    """A key of the agent, which may refuse to sign with it: a card was taken out, nobody confirmed.
+
+    As with ssh, the next key is then tried: without a signature the host turns this one down.
+
+    Args:
+        key: The key.
+
+    Attributes:
+        refused: Why the agent did not sign; empty where it did.
+    """
+
+    def __init__(self, key: paramiko.AgentKey) -> None:
+        super().__init__(key.agent, key.blob, key.comment)
+        self.refused = ""
+
+    def sign_ssh_data(self, data: Any, algorithm: str | None = None) -> Any:
+        """Return the agent's signature, or none where it refuses.
+
+        Args:
+            data: What to sign.
+            algorithm: How to.
+
+        """
+        try:
+            return super().sign_ssh_data(data, algorithm)
+        except (paramiko.SSHException, OSError) as error:
+            self.refused = str(error)
+            return b""
+
+
 class Identities:
     """The key files of this run; each is read once, however many hosts it opens."""
 
@@ -153,7 +189,7 @@ class Identities:
             except (OSError, paramiko.SSHException) as error:
                 troubles.append(f"the agent at {endpoint.agent} does not answer ({error})")
         try:
-            held = agent.get_keys() if agent else ()
+            held = tuple(map(Held, agent.get_keys())) if agent else ()
             plain = _in_order(files, held, endpoint.identities_only)
             names = (path.with_name(f"{path.name}-cert.pub") for path in endpoint.identities)
             certificates = _certificates((*endpoint.certificates, *names))

@@ -157,6 +157,8 @@ class Opener:
                 tried.append(offer.label)
                 if _accepted(endpoint, transport, offer):
                     return
+                if refused := getattr(offer.key, "refused", ""):
+                    tried[-1] += f" (the agent does not sign: {refused})"
                 if not transport.is_active() or deadline.passed:
                     break
         if deadline.passed:

@@ -226,6 +226,31 @@ class TestLogin:
 
         assert set(found.values()) == {0}
 
+    @pytest.mark.parametrize("certified", [False, True])
+    def test_agent_that_refuses(
+        self, client: Client, sshd: Sshd, agent: SshAgent, certified: bool
+    ) -> None:
+        """As with ssh, the next key is tried; where there is none, the refusal is told."""
+        other = client.folder / "other"
+        generate_key(other, "ed25519")
+        if certified:
+            sign = ["ssh-keygen", "-q", "-s", client.key, "-I", "x", "-n", "x", f"{other}.pub"]
+            subprocess.run(sign, check=True)
+        # It asks for a confirmation, and there is nobody to ask.
+        own = {"SSH_AUTH_SOCK": str(agent.socket)}
+        subprocess.run(["ssh-add", "-q", "-c", other], check=True, env=own)
+        config = f"Host *\n  Port {sshd.port}\n  IdentityAgent {agent.socket}\n"
+        config += f"  IdentityFile {other}\n"
+        with Fleet(client.site(config), Transcript(None)) as fleet:
+            assert fleet["docker01"].run(["true"]).status == 0
+
+        client.key.unlink()
+        with (
+            Fleet(client.site(config), Transcript(None)) as fleet,
+            pytest.raises(Unreachable, match=r"tried .*other.* \(the agent does not sign: "),
+        ):
+            fleet["docker01"]
+
     def test_locked_key_alone(self, client: Client, sshd: Sshd, agent: SshAgent) -> None:
         """A locked key that the agent does not have leaves nothing to try."""
         lock(client.key)
