@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -144,7 +144,8 @@ class Connection:
         begun, stdout, stderr, trouble = False, b"", b"", ""
         try:
             channel.exec_command(command_line(fence, sudo=sudo_needed))
-            channel.sendall(becoming(argv, fence))
+            with suppress(OSError):  # one that ends at once reads nothing, but may say why
+                channel.sendall(becoming(argv, fence))
             # The shell reads ahead: only what is sent from here on is for the command.
             begun, stdout = until_fence(channel.recv, fence)
             stderr = until_fence(channel.recv_stderr, fence)[1] if begun else b""
