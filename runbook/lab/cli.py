@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from runbook.errors import RunbookError
 from runbook.lab import engine, report
 from runbook.lab.lab import Lab
 from runbook.lab.progress import Progress
@@ -115,15 +114,6 @@ def logs(
 ) -> None:
     """Show the end of a node's journal, or of its console where it does not run."""
     typer.echo(Lab.load(name).logs(node, lines=lines))
-
-
-def main() -> None:
-    """Run the commands; an error the operator can mend is one message, not a traceback."""
-    try:
-        app(standalone_mode=True)
-    except RunbookError as error:
-        typer.echo(str(error), err=True)
-        raise SystemExit(error.exit_code) from None
 
 
 def _say(sentences: list[str]) -> None:

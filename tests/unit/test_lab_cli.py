@@ -87,13 +87,3 @@ class TestRefused:
 
         assert isinstance(result.exception, BadInput)
         assert list(tmp_path.iterdir()) == []
-
-    def test_main_ends_with_the_errors_own_status(self, monkeypatch, capsys):
-        """One line on standard error, no traceback."""
-        monkeypatch.setattr("sys.argv", ["lab", "status"])
-
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-
-        assert ended.value.code == 2
-        assert capsys.readouterr().err.startswith("there is no lab 'lab'")
