@@ -15,9 +15,9 @@ from pathlib import Path
 
 import nbformat
 
-from runbook.records.redact import Masker
-from runbook.records.redact_gate import gate
-from runbook.secret import Registry
+from runbook.masking.gate import gate
+from runbook.masking.redact import Masker
+from runbook.masking.secret import Registry
 
 MEGABYTE = 1_000_000
 LINE = (

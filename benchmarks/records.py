@@ -21,13 +21,15 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-from runbook.records import archive, canonical, search, sshsig, statement
-from runbook.records.archive import Archive
-from runbook.records.chain import Chains
-from runbook.records.ledger import Ledger
-from runbook.records.sign import Signer
-from runbook.records.statement import Context, Identity
-from runbook.records.verify import verify
+from runbook.records.archive import archive, canonical, statement
+from runbook.records.archive.archive import Archive
+from runbook.records.archive.chain import Chains
+from runbook.records.archive.ledger import Ledger
+from runbook.records.archive.statement import Context, Identity
+from runbook.records.reading import search
+from runbook.records.signing import sshsig
+from runbook.records.signing.sign import Signer
+from runbook.records.verify.verify import verify
 
 FILES = ("20_traefik.ipynb", "results.json", "journal.jsonl", "transcript.jsonl", "before.json")
 SITES = ("berlin", "hamburg", "lab")
@@ -99,7 +101,7 @@ def add(records: Path, signer: Signer, ledger: list[bytes], number: int) -> None
 
 def append(ledger: list[bytes], signer: Signer, told: dict[str, object]) -> None:
     """Append a line to a ledger in memory."""
-    from runbook.records.ledger import FIELDS, FIRST
+    from runbook.records.archive.ledger import FIELDS, FIRST
 
     prev = canonical.sha256(ledger[-1]) if ledger else FIRST
     head = {"v": 1, "seq": len(ledger), "prev": prev, "time": "2026-01-01T00:00:00.000Z"}
@@ -132,7 +134,7 @@ def signatures(records: Path) -> int:
     """Verify the chain and every statement's signature, and no other file."""
     from datetime import UTC, datetime
 
-    from runbook.records import allowed_signers, sign
+    from runbook.records.signing import allowed_signers, sign
 
     allowed = allowed_signers.read(records / archive.ALLOWED)
     chains = Chains(records)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from runbook.changes import Change, Plan
 from runbook.errors import ChangeFailed, Lost, Refused, RunbookError
-from runbook.live import Live
+from runbook.hosts.live import Live
 
 
 @dataclass(frozen=True, slots=True)

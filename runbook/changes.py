@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runbook.live import Live
+    from runbook.hosts.live import Live
 
 
 @dataclass(frozen=True, slots=True)

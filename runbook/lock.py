@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from docker import APIClient
     from requests import Response
 
-    from runbook.live import Live
+    from runbook.hosts.live import Live
 
 NAME = "runbook-lock"
 RENEW_S = 4.0
@@ -162,7 +162,7 @@ class SwarmLock:
         return time.clock_gettime(_CLOCK) - self._renewed
 
     def _take(self) -> bool:
-        from runbook.swarm import Conflict, translated
+        from runbook.hosts.docker_api import Conflict, translated
 
         asked = time.clock_gettime(_CLOCK)
         try:
@@ -179,7 +179,7 @@ class SwarmLock:
         return bool(held["Spec"]["Labels"].get("runbook.run") == self._labels["runbook.run"])
 
     def _remove(self) -> None:
-        from runbook.swarm import Absent, translated
+        from runbook.hosts.docker_api import Absent, translated
 
         held = self._other()
         if held is None or not self._is_own(held):
@@ -197,7 +197,7 @@ class SwarmLock:
         from docker.errors import create_api_error_from_http_exception
         from requests import HTTPError
 
-        from runbook.swarm import translated
+        from runbook.hosts.docker_api import translated
 
         api = self._api  # an ordinary requests session; for ConfigUpdate it has no call
         url = f"{api.base_url}/v{api.api_version}/configs{path}"
@@ -279,7 +279,7 @@ class SwarmLock:
 
     def _update(self, held: dict[str, Any], labels: dict[str, str]) -> bool:
         """Write labels to a lock that is as it was seen, and return whether it still was."""
-        from runbook.swarm import Absent, Conflict
+        from runbook.hosts.docker_api import Absent, Conflict
 
         version = {"version": held["Version"]["Index"]}
         spec = held["Spec"] | {"Labels": labels}

@@ -8,7 +8,7 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
-from runbook.lab import images, seed
+from runbook.lab import images, node_files
 from runbook.lab.errors import LabError
 from runbook.lab.labels import OWNER, SPEC, labels, selector
 from runbook.lab.runtime import create
@@ -42,7 +42,7 @@ class Blueprint:
     @classmethod
     def of(cls, topology: Topology, node: Node, state: State, version: str) -> "Blueprint":
         """Return the blueprint of a node, with its keys from the lab's state."""
-        files = pack(seed.members(topology, node, state))
+        files = pack(node_files.members(topology, node, state))
         return cls(topology, node, state.owner, version, files)
 
     @property

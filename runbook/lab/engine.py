@@ -18,7 +18,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException
 
-from runbook.lab import host
+from runbook.lab import workstation
 from runbook.lab.errors import LabError
 from runbook.lab.waiting import wait_until
 
@@ -66,10 +66,10 @@ def ensure() -> docker.DockerClient:
     if client is not None:
         return client
     _require_startable()
-    if not host.has("dockerd"):
-        host.install(*PACKAGES)
+    if not workstation.has("dockerd"):
+        workstation.install(*PACKAGES)
     # Where systemd runs, the package starts its engine itself; and another lab may just do it.
-    if not host.runs("dockerd"):
+    if not workstation.runs("dockerd"):
         _start()
     wait_until(
         lambda: _first_answer() is not None,
@@ -103,7 +103,7 @@ def stop() -> str:
     pid = _own_pid()
     if pid is None:
         return "no engine of the lab's own is running"
-    host.as_root("kill", str(pid))
+    workstation.as_root("kill", str(pid))
     wait_until(
         lambda: _own_pid() is None, f"dockerd (process {pid}) to end", timeout_s=60, detail=_log
     )
@@ -145,11 +145,11 @@ def _require_startable() -> None:
         reason = f"DOCKER_HOST is {os.environ['DOCKER_HOST']}, and does not answer"
     elif not sys.platform.startswith("linux"):
         reason = f"this is {sys.platform}, where an engine is an application"
-    elif not host.can_be_root():
+    elif not workstation.can_be_root():
         reason = "this user is not root and has no sudo without a password"
-    elif not (host.has("dockerd") or host.has("apt-get")):
+    elif not (workstation.has("dockerd") or workstation.has("apt-get")):
         reason = "dockerd is not installed and there is no apt-get to install it with"
-    elif SOCKET.exists() and not os.access(SOCKET, os.W_OK) and host.runs("dockerd"):
+    elif SOCKET.exists() and not os.access(SOCKET, os.W_OK) and workstation.runs("dockerd"):
         reason = f"one runs, and this user may not use {SOCKET}; its group may (newgrp docker)"
     else:
         return
@@ -160,26 +160,30 @@ def _start() -> None:
     _forget_dead(PID_FILE, "dockerd")
     _forget_dead(CONTAINERD_PID_FILE, "containerd")
     if int(INOTIFY.read_text()) < INOTIFY_INSTANCES:
-        host.as_root("sysctl", "-q", "-w", f"fs.inotify.max_user_instances={INOTIFY_INSTANCES}")
+        workstation.as_root(
+            "sysctl", "-q", "-w", f"fs.inotify.max_user_instances={INOTIFY_INSTANCES}"
+        )
     # A shell opens the log, because with sudo this process may not; setsid outlives the terminal.
     # Not `service docker start`: its script's ulimit -n is refused where it is over the hard limit.
     # The socket belongs to the user's own group, or only root could use the engine.
     group = grp.getgrgid(os.getgid()).gr_name
     options = f"--pidfile {PID_FILE} --data-root {DATA_ROOT} --group {shlex.quote(group)}"
     command = f"setsid dockerd {options} >>{LOG_FILE} 2>&1 &"
-    host.as_root("sh", "-c", command)
+    workstation.as_root("sh", "-c", command)
 
 
 def _forget_dead(pid_file: Path, program: str) -> None:
     """Remove a pid file whose process ended, or whose number another program has by now."""
-    text = host.as_root("cat", str(pid_file), check=False)  # not everybody may look into its folder
-    if text and host.running(text, program) is None:
-        host.as_root("rm", "-f", str(pid_file))
+    text = workstation.as_root(
+        "cat", str(pid_file), check=False
+    )  # not everybody may look into its folder
+    if text and workstation.running(text, program) is None:
+        workstation.as_root("rm", "-f", str(pid_file))
 
 
 def _own_pid() -> int | None:
     try:
-        return host.running(PID_FILE.read_text(), "dockerd")
+        return workstation.running(PID_FILE.read_text(), "dockerd")
     except OSError:
         return None
 

@@ -20,7 +20,7 @@ from docker.errors import APIError, BuildError, DockerException, ImageNotFound
 from docker.models.images import Image
 from docker.types import Mount
 
-from runbook.lab import host, traefik
+from runbook.lab import traefik, workstation
 from runbook.lab.errors import LabError
 from runbook.lab.parallel import for_each
 from runbook.lab.runtime import create
@@ -137,7 +137,7 @@ def _base(client: docker.DockerClient, architecture: str, suite: str) -> str:
             return name
     if _pulled(client, pulled):
         return pulled
-    if not host.can_be_root():
+    if not workstation.can_be_root():
         raise LabError(
             f"{pulled} cannot be pulled, and it takes Linux and root to make it from packages",
             todo=f"make {pulled} available to this engine, for instance with docker load",
@@ -162,13 +162,13 @@ def _pulled(client: docker.DockerClient, name: str) -> bool:
 
 def _bootstrap(client: docker.DockerClient, suite: str, name: str) -> None:
     """Make the base image from Debian's packages. Source: mmdebstrap(1)."""
-    if not host.has("mmdebstrap"):
-        host.install("mmdebstrap")
+    if not workstation.has("mmdebstrap"):
+        workstation.install("mmdebstrap")
     with tempfile.TemporaryDirectory(prefix="edge-lab-") as folder:
         tarball = Path(folder) / "base.tar"
         command = ("--variant=minbase", "--include=ca-certificates", suite, str(tarball))
-        host.as_root("mmdebstrap", "--quiet", *command)
-        host.as_root("chmod", "a+r", str(tarball))
+        workstation.as_root("mmdebstrap", "--quiet", *command)
+        workstation.as_root("chmod", "a+r", str(tarball))
         repository, _, version = name.partition(":")
         client.api.import_image_from_file(
             str(tarball), repository=repository, tag=version, changes=[f"LABEL {LABEL}=base"]

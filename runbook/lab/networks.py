@@ -13,7 +13,7 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
-from runbook.lab import engine, host
+from runbook.lab import engine, workstation
 from runbook.lab.errors import LabError
 from runbook.lab.labels import labels
 from runbook.lab.topology import BRIDGE, Topology
@@ -74,7 +74,7 @@ def _create(client: docker.DockerClient, topology: Topology, side: str) -> None:
 
 def _clear_kernel(client: docker.DockerClient, topology: Topology) -> list[str]:
     """Remove the bridges that a dead engine left on our subnets; packets would still go to them."""
-    if not engine.is_local(client) or not host.has("ip"):
+    if not engine.is_local(client) or not workstation.has("ip"):
         return []
     known = _bridges_of(client)
     stale = []
@@ -90,7 +90,7 @@ def _clear_kernel(client: docker.DockerClient, topology: Topology) -> list[str]:
                     f"this machine itself has {address} on {interface}, which is in {subnet}",
                     todo=f"choose another --{side}",
                 )
-            host.as_root("ip", "link", "delete", interface)
+            workstation.as_root("ip", "link", "delete", interface)
             stale.append(interface)
     return stale
 

@@ -12,8 +12,8 @@ from functools import partial
 
 from runbook.changes import Change
 from runbook.errors import Refused
-from runbook.live import Live, decoded
-from runbook.ssh.command import CommandFailed
+from runbook.hosts.live import Live, decoded
+from runbook.hosts.ssh.command import CommandFailed
 
 BEGIN = "# BEGIN runbook: this block is kept by the runbook; changes in it are undone"
 END = "# END runbook"

@@ -8,7 +8,7 @@ from typing import Any
 
 from runbook.changes import Change
 from runbook.errors import Refused
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.waiting import until
 
 MTU_OPTION = "com.docker.network.driver.mtu"
@@ -56,7 +56,7 @@ class Overlay:
         )
 
     def _read(self, live: Live) -> OverlayFacts | None:
-        from runbook.swarm import translated
+        from runbook.hosts.docker_api import translated
 
         with translated(live.manager):
             named = live.engine.networks.list(names=[self.name])
@@ -149,7 +149,7 @@ def _create(overlay: Overlay, live: Live) -> None:
         options[MTU_OPTION] = str(overlay.mtu)
     from docker.types import IPAMConfig, IPAMPool
 
-    from runbook.swarm import translated
+    from runbook.hosts.docker_api import translated
 
     pool = IPAMConfig(pool_configs=[IPAMPool(subnet=overlay.subnet)]) if overlay.subnet else None
     with translated(live.manager):

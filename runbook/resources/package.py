@@ -9,7 +9,7 @@ from functools import partial
 
 from runbook.changes import Change
 from runbook.errors import ChangeFailed, Refused
-from runbook.live import Live
+from runbook.hosts.live import Live
 
 INSTALL_TIMEOUT_S = 600
 LOCK_S = 120  # unattended-upgrades may hold dpkg's lock for a while; apt 1.9.11 waits itself

@@ -8,8 +8,8 @@ from functools import partial
 
 from runbook.changes import Change
 from runbook.errors import BadInput
-from runbook.live import Live
-from runbook.secret import Secret
+from runbook.hosts.live import Live
+from runbook.masking.secret import Secret
 
 LABEL = "runbook.setting"
 
@@ -55,7 +55,7 @@ class DockerSecret:
 
     def observe(self, live: Live) -> SecretFacts | None:
         """Return the secret's facts, or ``None`` where the Swarm has none of the name."""
-        from runbook.swarm import translated
+        from runbook.hosts.docker_api import translated
 
         with translated(live.manager):
             named = live.engine.api.secrets(filters={"name": self.name})
@@ -105,7 +105,7 @@ def content(users: Secret) -> str:
 
 
 def _create(name: str, users: Secret, live: Live) -> None:
-    from runbook.swarm import translated
+    from runbook.hosts.docker_api import translated
 
     lines = content(users)
     with translated(live.manager):

@@ -10,7 +10,7 @@ from functools import partial
 
 from runbook.changes import Change
 from runbook.errors import ChangeFailed, Refused
-from runbook.live import Live
+from runbook.hosts.live import Live
 
 # The words of systemctl(1), is-enabled, for a unit that `systemctl enable` cannot help.
 _MASKED = ("masked", "masked-runtime")

@@ -10,7 +10,7 @@ from typing import Any
 
 from runbook.changes import Change
 from runbook.errors import Refused
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.resources.service_spec import (
     IMAGE,
     NAMESPACE,
@@ -215,7 +215,7 @@ def stack_services(live: Live, stack: str) -> list[Service]:
 
 
 def _services(live: Live, filters: Mapping[str, str]) -> list[Service]:
-    from runbook.swarm import translated
+    from runbook.hosts.docker_api import translated
 
     with translated(live.manager):
         found: list[Service] = live.engine.api.services(filters=dict(filters))
@@ -224,14 +224,14 @@ def _services(live: Live, filters: Mapping[str, str]) -> list[Service]:
 
 def network_names(live: Live) -> dict[str, str]:
     """Return the names of the Swarm's networks by id."""
-    from runbook.swarm import translated
+    from runbook.hosts.docker_api import translated
 
     with translated(live.manager):
         return {found["Id"]: found["Name"] for found in live.engine.api.networks()}
 
 
 def _deploy(stack: Stack, live: Live) -> None:
-    from runbook.swarm import deploy_stack
+    from runbook.hosts.docker_api import deploy_stack
 
     # The recipe stays as published; whose the service is comes as a second one beside it.
     marked = {"deploy": {"labels": {SITE: stack.site}}}

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from runbook.secret import Secret
+from runbook.masking.secret import Secret
 from runbook.site.model import Site
 from runbook.site.problems import Problem, SiteInvalid
 from runbook.site.reading import Node, Scalar, Step, read, setting_name

@@ -12,8 +12,8 @@ from itertools import pairwise
 from math import ceil
 from typing import Final
 
-from runbook.names import short
 from runbook.site.model import Host, Site
+from runbook.site.names import short
 from runbook.site.reading import Step
 from runbook.site.risks import risks
 

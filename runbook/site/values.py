@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from runbook import secret
+from runbook.masking import secret
 
 SITE_NAME: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 # A domain ends in a label that begins with a letter, so an address is no name (RFC 1123, 2.1). The

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 
 from runbook.changes import Change, Check
 from runbook.errors import BadInput
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.site import Site
 
 CONVERGED = "nothing is left to change"

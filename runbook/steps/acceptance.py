@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from runbook.changes import Change, Check
 from runbook.errors import ChangeFailed, RunbookError
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.lock import site_lock
-from runbook.names import as_declared
 from runbook.site import Site
+from runbook.site.names import as_declared
 from runbook.steps import Row, host_rows
 from runbook.steps.demonstration import (
     CLIENT,

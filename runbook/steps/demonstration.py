@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 from runbook.changes import Check
 from runbook.errors import Refused, RunbookError
-from runbook.live import Live
+from runbook.hosts.docker_api import deploy_stack, run_docker
+from runbook.hosts.live import Live
 from runbook.recipes import render
 from runbook.resources.stack import Service, stack_services
 from runbook.steps.outside import client_of, url_host, way_to, when_known
 from runbook.steps.traefik import PRIORITY
 from runbook.steps.web import NOT_FOUND, Answer, Asked, answered, asked, fetch, header
-from runbook.swarm import deploy_stack, run_docker
 
 STACK = "runbook-demonstration"
 SHOWN = "an application on the overlay is reached through gateway, VIP and Traefik"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runbook.changes import Change, Check
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.resources.network import Overlay, OverlayFacts
 from runbook.site import Site
 from runbook.steps import CONVERGED, Row, host_rows

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 
 from runbook.errors import CheckFailed
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.site import Forward, Site
 from runbook.waiting import until
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from runbook.records.page import page
+from runbook.records.page.page import page
 
 TOP = Path(__file__).parents[2]
 RUNBOOK = Path(sys.executable).with_name("runbook")

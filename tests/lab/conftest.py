@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 from witnesses import must
 
-from runbook import notebook
-from runbook.connection import Fleet
 from runbook.errors import RunbookError
+from runbook.hosts.connection import Fleet
 from runbook.lab import VARIED_LAB, Lab, LabError, Topology
+from runbook.notebook import walk
 from runbook.steps import STEPS
 
 TOP = Path(__file__).parents[2]
@@ -175,10 +175,10 @@ class Operator:
         return self._walk(step, site, "apply")
 
     def _walk(self, step: str, site: str | Path | None, mode: str) -> Done:
-        notebook._fleet.cache_clear()  # a login of its own, for what a test has changed there
+        walk._fleet.cache_clear()  # a login of its own, for what a test has changed there
         fleet: Fleet | None = None
         try:
-            walked = notebook.open_step(step, str(TOP / (site or self.site)), mode)
+            walked = walk.open_step(step, str(TOP / (site or self.site)), mode)
             fleet = walked.live.fleet
             walked.observe()
             walked.plan()

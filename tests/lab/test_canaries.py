@@ -21,15 +21,15 @@ from conftest import TOP, Done, Operator, SiteWriter, finished, until
 from witnesses import must
 
 from runbook.lab import Lab
-from runbook.records.redact import strip_ansi
-from runbook.records.redact_variants import variants
+from runbook.masking.redact import strip_ansi
+from runbook.masking.variants import variants
 
 VARIABLE = "CANARY_USERS"
 LEARN = """\
 import base64, html, json, logging, os, subprocess, sys, time, urllib.parse, warnings
 from IPython.display import HTML, JSON, Markdown, display
 import ipywidgets
-from runbook.events import emit
+from runbook.notebook.events import emit
 from runbook.site import load
 
 password = load(site).secret("traefik.dashboard.users").reveal()

@@ -13,12 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from runbook.records.archive import Archive, Sealed
-from runbook.records.findings import Verification
-from runbook.records.ledger import Head
-from runbook.records.sign import Signer
-from runbook.records.statement import Context
-from runbook.records.verify import Options, verify
+from runbook.records.archive.archive import Archive, Sealed
+from runbook.records.archive.findings import Verification
+from runbook.records.archive.ledger import Head
+from runbook.records.archive.statement import Context
+from runbook.records.signing.sign import Signer
+from runbook.records.verify.verify import Options, verify
 
 RECORD = Path(__file__).parents[1] / "data" / "records" / "run"
 ALICE, BOB, CAROL = "alice@example", "bob@example", "carol@example"

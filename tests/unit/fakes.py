@@ -23,8 +23,8 @@ import requests
 from requests.adapters import BaseAdapter
 
 from runbook.changes import Change
-from runbook.connection import CommandFailed, Fleet, Result
-from runbook.live import Live
+from runbook.hosts.connection import CommandFailed, Fleet, Result
+from runbook.hosts.live import Live
 from runbook.site import Site, SiteFile, load
 
 TOP = Path(__file__).parents[2]

@@ -27,11 +27,11 @@ from xml.etree import ElementTree
 import pytest
 from archives import scratch
 
-from runbook.execute import ExitStatus, Request, RunResult, kernels, run
-from runbook.execute.journal import Listener, read
-from runbook.execute.junit import document
-from runbook.execute.results import collect
-from runbook.execute.status import ENDED_WELL, NOT_RUN, Status, together
+from runbook.records.journal.journal import Listener, read
+from runbook.records.journal.results import collect
+from runbook.records.journal.status import ENDED_WELL, NOT_RUN, Status, together
+from runbook.records.reading.junit import document
+from runbook.run import ExitStatus, Request, RunResult, kernels, run
 from runbook.site import Setting
 from runbook.waiting import until
 

@@ -11,7 +11,7 @@ from fakes import live, parameters
 from runbook.apply import Outcome, Reports, apply
 from runbook.changes import Change, Plan
 from runbook.errors import ChangeFailed, Lost, Refused, RunbookError, Unreachable
-from runbook.live import Live
+from runbook.hosts.live import Live
 
 
 class Log:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runbook.changes import Change, Check, Finding, Level, Plan, blocking, unified_diff
-from runbook.live import Live
+from runbook.hosts.live import Live
 
 
 def make(_live: Live) -> None:

@@ -19,14 +19,14 @@ import paramiko
 import pytest
 from servers import LOOPBACK, Client, Sshd, free_port, generate_key
 
-from runbook import connection as module
-from runbook.connection import Connection, Fleet, Transcript
 from runbook.errors import Lost, Refused, RunbookError, Unreachable
-from runbook.ssh import keepalive, transport
-from runbook.ssh.command import CommandFailed, CommandTimeout
-from runbook.ssh.errors import MEANING
-from runbook.ssh.known_hosts import KnownHosts
-from runbook.ssh.script import running
+from runbook.hosts import connection as module
+from runbook.hosts.connection import Connection, Fleet, Transcript
+from runbook.hosts.ssh import keepalive, transport
+from runbook.hosts.ssh.command import CommandFailed, CommandTimeout
+from runbook.hosts.ssh.errors import MEANING
+from runbook.hosts.ssh.known_hosts import KnownHosts
+from runbook.hosts.ssh.script import running
 from runbook.waiting import until
 
 MEGABYTES = 5_000_000  # more than the 2 MiB window of a channel
@@ -1038,6 +1038,6 @@ class TestLibrary:
 
     def test_the_docker_sdk_is_not_loaded(self) -> None:
         """Commands do without the SDK, which takes as long to load as all the rest."""
-        script = "import runbook.connection, sys; sys.exit('docker' in sys.modules)"
+        script = "import runbook.hosts.connection, sys; sys.exit('docker' in sys.modules)"
 
         assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

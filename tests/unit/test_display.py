@@ -11,7 +11,8 @@ from fakes import parameters
 
 from runbook.apply import Outcome
 from runbook.changes import Change, Check, Finding, Level, Plan
-from runbook.display import (
+from runbook.errors import ChangeFailed
+from runbook.notebook.tables import (
     Shown,
     checks_table,
     diff_html,
@@ -22,7 +23,6 @@ from runbook.display import (
     settings_table,
     table,
 )
-from runbook.errors import ChangeFailed
 from runbook.steps import Row
 
 FILE = Change("docker01", "file /etc/f", "update", "a\n<b>\n", "a\nc\n", "put it back", 0,

@@ -11,13 +11,13 @@ import nbformat
 import pytest
 from headless import NOTEBOOKS, Workplace, statuses
 
-from runbook.engine import client, manager
 from runbook.errors import BadInput
-from runbook.execute import kernels
-from runbook.execute.kernels import Kernel
-from runbook.execute.serving import PapermillException, papermill, serve
-from runbook.records.redact import Masker
-from runbook.secret import Registry
+from runbook.masking.redact import Masker
+from runbook.masking.secret import Registry
+from runbook.run import kernels
+from runbook.run.kernels import Kernel
+from runbook.run.papermill import engine, manager
+from runbook.run.serving import PapermillException, papermill, serve
 
 NEVER_RAN = "never ran"
 
@@ -157,7 +157,7 @@ class TestAchievement:
 
     def test_with_a_kernel_of_its_own(self, place: Workplace) -> None:
         """With papermill alone notebooks tell it, too."""
-        code = "from runbook.events import emit\nemit('outcome', 'own', outcome='done')"
+        code = "from runbook.notebook.events import emit\nemit('outcome', 'own', outcome='done')"
         place.cells("own", code)
         output = place.folder / "out.ipynb"
         run(place.folder / place.steps[0].notebook, output)
@@ -175,7 +175,7 @@ class TestSecrets:
     def registry(self, monkeypatch: pytest.MonkeyPatch) -> Registry:
         """What this process knows, and nothing that other tests made known."""
         registry = Registry()
-        monkeypatch.setattr(client, "KNOWN", registry)
+        monkeypatch.setattr(engine, "KNOWN", registry)
         monkeypatch.setattr(manager, "MASKER", Masker(registry))
         return registry
 

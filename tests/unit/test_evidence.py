@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 from headless import made, plan
 
-from runbook.execute import evidence
-from runbook.execute.results import collect
-from runbook.records import approve
+from runbook.records.journal.results import collect
+from runbook.records.keeping import approve
+from runbook.records.writing import evidence
 
 OPENED = {
     "kind": "run opened",

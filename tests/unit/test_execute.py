@@ -31,10 +31,10 @@ from headless import (
 )
 
 from runbook.errors import BadInput
-from runbook.execute import RunResult, kernels, run, runner
-from runbook.execute.journal import Entry, read
-from runbook.execute.selection import Request, select
-from runbook.records import canonical
+from runbook.records.archive import canonical
+from runbook.records.journal.journal import Entry, read
+from runbook.run import RunResult, kernels, run, runner
+from runbook.run.selection import Request, select
 from runbook.waiting import until
 
 
@@ -479,7 +479,7 @@ class TestInterruption:
     def test_ignored_signal(self) -> None:
         """What nohup has the program ignore stays ignored."""
         script = (
-            "import signal; from queue import SimpleQueue; from runbook.execute import runner\n"
+            "import signal; from queue import SimpleQueue; from runbook.run import runner\n"
             "with runner.signals_into(SimpleQueue()):\n"
             "    numbers = (signal.SIGHUP, signal.SIGTERM)\n"
             "    print([signal.getsignal(number) is signal.SIG_IGN for number in numbers])\n"
@@ -580,14 +580,15 @@ class TestImport:
         ("does", "heavy"),
         [
             (
-                "import runbook.execute",
+                "import runbook.run",
                 ("papermill", "nbformat", "jupyter_client", "pandas", "asyncio"),
             ),
             (
                 # What comes before the first notebook is served, and masks their sources.
-                "from runbook.records.redact import MASKER;"
+                "from runbook.masking.redact import MASKER;"
                 "MASKER.mask_notebook({'metadata': {}, 'cells': []});"
-                "from runbook.execute import closing, opening, record, runner, serving",
+                "from runbook.run import opening, runner, serving;"
+                "from runbook.records.writing import closing, record",
                 ("rfc3987_syntax", "pandas", "tqdm"),
             ),
         ],

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from headless import without_privileges
 
-from runbook.execute import journal as module
-from runbook.execute.closing import JOURNAL
-from runbook.execute.journal import Journal, read
-from runbook.records.redact import Masker
-from runbook.secret import Registry
+from runbook.masking.redact import Masker
+from runbook.masking.secret import Registry
+from runbook.records.journal import journal as module
+from runbook.records.journal.journal import Journal, read
+from runbook.records.writing.closing import JOURNAL
 
 OPENED = {
     "run_id": "20261123T060204Z-lab-317606",
@@ -128,7 +128,8 @@ class TestJournal:
     def test_a_sealed_one_is_only_held(self, tmp_path: Path) -> None:
         """One that nobody may write to any more is read, and held like another."""
         code = (
-            "import sys; from pathlib import Path; from runbook.execute.journal import Journal\n"
+            "import sys; from pathlib import Path\n"
+            "from runbook.records.journal.journal import Journal\n"
             "path = Path(sys.argv[1]); one = Journal(path, print); print(len(one.entries))\n"
             "try: Journal(path, print)\n"
             "except BlockingIOError: print('held')"

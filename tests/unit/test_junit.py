@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from runbook.cli import app
 from runbook.errors import BadInput
-from runbook.execute import junit
-from runbook.execute.results import collect
-from runbook.execute.status import ENDED_WELL, Status
+from runbook.records.journal.results import collect
+from runbook.records.journal.status import ENDED_WELL, Status
+from runbook.records.reading import junit
 
 RECORDED = Path(__file__).parents[1] / "data" / "records" / "run"
 OPENED = {"run_id": "r", "site": "lab", "site_file": "lab.yml", "mode": "apply"}
@@ -321,7 +321,7 @@ class TestText:
 LIMITED = """
 import os, pathlib, pickle, resource, sys
 from runbook.errors import BadInput
-from runbook.execute import junit
+from runbook.records.reading import junit
 path, values = pathlib.Path(sys.argv[1]), pickle.load(sys.stdin.buffer)
 {limit}
 try:

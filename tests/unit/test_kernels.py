@@ -15,10 +15,10 @@ import psutil
 import pytest
 from jupyter_core.utils import run_sync
 
-from runbook.execute import kernels
-from runbook.execute.kernels import Kernel, KernelLog, KernelStartError
-from runbook.records.redact import Masker
-from runbook.secret import Registry
+from runbook.masking.redact import Masker
+from runbook.masking.secret import Registry
+from runbook.run import kernels
+from runbook.run.kernels import Kernel, KernelLog, KernelStartError
 from runbook.waiting import until
 
 SUN_PATH = 104  # macOS; Linux has 108 (unix(7))
@@ -105,7 +105,7 @@ class TestReuse:
 
     def test_what_notebooks_import_is_loaded(self, kernel: Kernel) -> None:
         """The runbook's modules were imported while the kernel was idle."""
-        assert answer(kernel, "'runbook.notebook' in __import__('sys').modules") == "True"
+        assert answer(kernel, "'runbook.notebook.walk' in __import__('sys').modules") == "True"
 
 
 def wait_for_timers() -> None:

@@ -10,7 +10,7 @@ import pytest
 from servers import generate_key
 
 from runbook.errors import BadInput
-from runbook.ssh.known_hosts import KnownHosts, fingerprint
+from runbook.hosts.ssh.known_hosts import KnownHosts, fingerprint
 
 NAME = "[203.0.113.1]:2222"
 

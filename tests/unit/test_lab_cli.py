@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
+from runbook.cli import lab as cli
 from runbook.errors import BadInput
-from runbook.lab import VARIED_LAB, Topology, cli
+from runbook.lab import VARIED_LAB, Topology
 
 COMMANDS = ("up", "down", "status", "reset", "shell", "logs")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from runbook.errors import BadInput
-from runbook.lab import LabError, Topology, seed, ssh
+from runbook.lab import LabError, Topology, node_files, ssh
 from runbook.lab.state import State
 from runbook.lab.tarball import Member, pack
 
@@ -142,21 +142,21 @@ class TestSeed:
         """Interface, route and resolver are those of the site."""
         node = topology.swarm[0]
 
-        assert seed.interfaces(topology, node) == "enp0s3 10.0.0.11/24\n"
-        assert seed.route(topology, node) == "10.0.0.1\n"
-        assert seed.resolver(topology, node).startswith("nameserver 10.0.0.1\n")
+        assert node_files.interfaces(topology, node) == "enp0s3 10.0.0.11/24\n"
+        assert node_files.route(topology, node) == "10.0.0.1\n"
+        assert node_files.resolver(topology, node).startswith("nameserver 10.0.0.1\n")
 
     def test_the_gateway_has_two_interfaces_and_no_way_out(self, topology):
         """Nothing in the lab leaves it."""
         gateway = topology.gateway
 
-        assert seed.interfaces(topology, gateway) == "net0 203.0.113.2/28\nlan0 10.0.0.1/24\n"
-        assert seed.route(topology, gateway) == ""
+        assert node_files.interfaces(topology, gateway) == "net0 203.0.113.2/28\nlan0 10.0.0.1/24\n"
+        assert node_files.route(topology, gateway) == ""
 
     def test_names_are_seen_from_where_one_is(self, topology):
         """Outside, the gateway is its outside address; inside, the other one."""
-        outside = seed.hosts(topology, topology.client)
-        inside = seed.hosts(topology, topology.swarm[0])
+        outside = node_files.hosts(topology, topology.client)
+        inside = node_files.hosts(topology, topology.swarm[0])
 
         assert "203.0.113.2 gateway\n" in outside
         assert "docker01" not in outside
@@ -165,7 +165,7 @@ class TestSeed:
 
     def test_private_keys_are_private(self, topology, state):
         """Private halves are unpacked for their owner alone."""
-        files = seed.members(topology, topology.gateway, state)
+        files = node_files.members(topology, topology.gateway, state)
 
         private = [file for file in files if b"PRIVATE KEY" in file.content]
 
@@ -178,7 +178,7 @@ class TestSeed:
         """Shorewall's snat names the lab's own network."""
         topology = Topology(lan="192.168.9.0/24")
 
-        files = {f.path: f.content for f in seed.members(topology, topology.gateway, state)}
+        files = {f.path: f.content for f in node_files.members(topology, topology.gateway, state)}
 
         assert files["etc/shorewall/snat"] == b"MASQUERADE 192.168.9.0/24 net0\n"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from docker.errors import APIError
 
-from runbook.lab import LabError, engine, host, images, traefik
+from runbook.lab import LabError, engine, images, traefik, workstation
 from runbook.lab.parallel import flat, for_each
 from runbook.lab.progress import Progress, silent
 from runbook.lab.waiting import wait_until
@@ -48,12 +48,12 @@ class TestEngine:
         monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
         monkeypatch.setattr("os.geteuid", lambda: 1000)
 
-        assert host.as_root("ip", "link") == "sudo -n ip link\n"
+        assert workstation.as_root("ip", "link") == "sudo -n ip link\n"
 
     def test_a_command_that_fails_is_told(self):
         """The message has the command, its status and what it said."""
         with pytest.raises(LabError, match=r"^false failed \(1\)"):
-            host.as_root("false")
+            workstation.as_root("false")
 
     def test_another_program_with_the_old_number_is_not_stopped(self, monkeypatch, tmp_path):
         """A pid file whose number belongs to another program by now is nobody's engine."""
@@ -65,8 +65,8 @@ class TestEngine:
 
     def test_a_program_is_told_from_one_in_a_container(self):
         """The first process runs here; a program nobody has does not."""
-        assert host.runs(Path("/proc/1/comm").read_text().strip())
-        assert not host.runs("no-such-program")
+        assert workstation.runs(Path("/proc/1/comm").read_text().strip())
+        assert not workstation.runs("no-such-program")
 
     def test_a_refusal_becomes_one_message(self):
         """What the SDK raises is told as the engine's own words."""

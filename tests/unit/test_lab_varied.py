@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from runbook.lab import VARIED_LAB, Topology, images, neighbours, seed, ssh, traits
+from runbook.lab import VARIED_LAB, Topology, images, neighbours, node_files, ssh, traits
 from runbook.lab.containers import Blueprint
 from runbook.lab.state import State
 from runbook.lab.traits import PLAIN, VARIED, Traits
@@ -25,7 +25,7 @@ def fixture_state(tmp_path):
 
 def files(topology, name, state):
     """Return the files of a node, by their path."""
-    members = seed.members(topology, topology.node(name), state)
+    members = node_files.members(topology, topology.node(name), state)
     return {member.path: member.content.decode() for member in members}
 
 

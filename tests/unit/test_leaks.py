@@ -22,20 +22,20 @@ from archives import ALICE, allow, by_both, key, signer, team
 from headless import WAIT_S, Workplace, agrees, own_temporary_files, plan, process
 from rich.console import Console
 
-from runbook import summary
-from runbook.execute import kernels
-from runbook.execute.closing import Withheld
-from runbook.execute.journal import Entry
-from runbook.records.archive import Archive
-from runbook.records.ledger import Ledger
-from runbook.records.redact import MASKER, strip_ansi
-from runbook.records.redact_variants import variants
-from runbook.secret import Registry
+from runbook.cli import summary
+from runbook.masking.redact import MASKER, strip_ansi
+from runbook.masking.secret import Registry
+from runbook.masking.variants import variants
+from runbook.records.archive.archive import Archive
+from runbook.records.archive.ledger import Ledger
+from runbook.records.journal.journal import Entry
+from runbook.records.writing.closing import Withheld
+from runbook.run import kernels
 
 MASK = "[masked:edge.auth]"
 LEARN = """
-from runbook.events import emit, tell_secret
-from runbook.secret import KNOWN, Secret
+from runbook.notebook.events import emit, tell_secret
+from runbook.masking.secret import KNOWN, Secret
 
 KNOWN.listen(tell_secret)
 value = Secret("edge.auth", "env:EDGE_AUTH").reveal()
@@ -99,8 +99,8 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from runbook.ssh.command import Result
-from runbook.transcript import Transcript
+from runbook.hosts.ssh.command import Result
+from runbook.hosts.transcript import Transcript
 
 transcript = Transcript(Path(os.environ["RUNBOOK_RECORD"]) / "transcript.jsonl")
 argv = ("curl", "-u", "user:" + value)
@@ -135,7 +135,7 @@ def nothing_known() -> Iterator[None]:
     """Have this process know no secret, and forget what it learns."""
     with pytest.MonkeyPatch.context() as patch:
         known = Registry()
-        patch.setattr("runbook.engine.client.KNOWN", known)
+        patch.setattr("runbook.run.papermill.engine.KNOWN", known)
         patch.setattr(MASKER, "_known", known)
         patch.setattr(MASKER, "_cached", (0, ()))
         patch.setattr(kernels, "PRELOAD", "json")

@@ -11,7 +11,7 @@ import pytest
 from fakes import STARTED, Command, FakeConnection, FakeFleet, Recordings, live, local, parameters
 
 from runbook.errors import RunbookError
-from runbook.live import Live, decoded
+from runbook.hosts.live import Live, decoded
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ class TestLive:
             opened.append(connection.host)
             return object()
 
-        monkeypatch.setattr("runbook.swarm.engine", engine)
+        monkeypatch.setattr("runbook.hosts.docker_api.engine", engine)
         site = live(parameters("article"))
         del vars(site)["engine"]
 

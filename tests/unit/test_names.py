@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runbook.names import as_declared, same_host, short
+from runbook.site.names import as_declared, same_host, short
 
 
 @pytest.mark.parametrize(

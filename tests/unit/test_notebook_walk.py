@@ -13,10 +13,7 @@ import IPython.display
 import pytest
 from fakes import TOP, ConfigStore, FakeFleet, converged, declared, parameters, swarm
 
-from runbook import notebook, sealed
 from runbook.changes import Change, Check
-from runbook.connection import Fleet
-from runbook.display import Shown
 from runbook.errors import (
     IN_DOUBT,
     BadInput,
@@ -27,13 +24,17 @@ from runbook.errors import (
     RunbookError,
     Unreachable,
 )
-from runbook.events import MIME, emit
-from runbook.live import Live
-from runbook.notebook import Step, open_step
-from runbook.records.redact import Masker
-from runbook.secret import Registry
+from runbook.hosts.connection import Fleet
+from runbook.hosts.live import Live
+from runbook.masking.redact import Masker
+from runbook.masking.secret import Registry
+from runbook.notebook import walk as notebook
+from runbook.notebook.events import MIME, emit
+from runbook.notebook.tables import Shown
+from runbook.notebook.walk import Step, open_step
 from runbook.site import SiteFile
 from runbook.steps import CONVERGED, STEPS, Row, StepInfo, find
+from runbook.steps import approved as sealed
 
 ANSWERS = "it answers"
 ARTICLE = str(TOP / "parameters" / "article.yml")
@@ -469,7 +470,7 @@ class TestVerify:
 def preflight(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Step]:
     """Open the preflight of the lab as recorded: ``preflight("plan", docker02={...})``."""
     store = ConfigStore(swarm())
-    monkeypatch.setattr("runbook.swarm.engine", lambda _connection: store.client)
+    monkeypatch.setattr("runbook.hosts.docker_api.engine", lambda _connection: store.client)
 
     def begin(mode: str, **texts: dict[str, str]) -> Step:
         fleet = FakeFleet(converged(**texts))

@@ -36,9 +36,9 @@ from headless import (
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from runbook.errors import BadInput
-from runbook.execute import kernels
-from runbook.execute.serving import PapermillException, papermill
 from runbook.notebook import open_step
+from runbook.run import kernels
+from runbook.run.serving import PapermillException, papermill
 from runbook.site import load
 from runbook.site.problems import SiteInvalid
 from runbook.waiting import until

@@ -25,19 +25,20 @@ from headless import (
 )
 
 from runbook.errors import BadInput, Refused
-from runbook.execute import RunResult, kernels
-from runbook.execute import record as module
-from runbook.execute.closing import JOURNAL, RESULTS, Withheld, publish
-from runbook.execute.journal import Entry, read
-from runbook.execute.opening import prepare
-from runbook.execute.record import Record, close_killed
-from runbook.execute.status import Status
-from runbook.records import approve, canonical
-from runbook.records.archive import Archive
-from runbook.records.ledger import Ledger
-from runbook.records.report import report
-from runbook.records.sign import Signer
-from runbook.records.statement import KILLED, SPOOL, Context
+from runbook.records.archive import canonical
+from runbook.records.archive.archive import Archive
+from runbook.records.archive.ledger import Ledger
+from runbook.records.archive.statement import KILLED, SPOOL, Context
+from runbook.records.journal.journal import Entry, read
+from runbook.records.journal.status import Status
+from runbook.records.keeping import approve
+from runbook.records.reading.report import report
+from runbook.records.signing.sign import Signer
+from runbook.records.writing import record as module
+from runbook.records.writing.closing import JOURNAL, RESULTS, Withheld, publish
+from runbook.records.writing.record import Record, close_killed
+from runbook.run import RunResult, kernels
+from runbook.run.opening import prepare
 
 CONTEXT = Context(ticket="CHG-7", reason="the edge is to be highly available")
 STEPS = [{"step": n, "notebook": f"{n}.ipynb", "skipped": False} for n in ("network", "traefik")]
@@ -385,8 +386,9 @@ class TestKilledWhileClosing:
 
     CLOSE = (
         "import sys; from pathlib import Path\n"
-        "from runbook.execute.record import close_killed\n"
-        "from runbook.records.archive import Archive; from runbook.records.sign import Signer\n"
+        "from runbook.records.writing.record import close_killed\n"
+        "from runbook.records.archive.archive import Archive\n"
+        "from runbook.records.signing.sign import Signer\n"
         "archive = Archive(Path(sys.argv[1]), Signer(Path(sys.argv[2]), sys.argv[3]))\n"
         "print(*[path.name for path in close_killed(archive)])"
     )

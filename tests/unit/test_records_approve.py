@@ -28,11 +28,13 @@ from archives import (
 )
 
 from runbook.errors import BadInput, Refused
-from runbook.execute.journal import now
-from runbook.records import approve, canonical, sshsig
-from runbook.records.archive import Archive
-from runbook.records.sign import Signer
-from runbook.records.statement import Context
+from runbook.records.archive import canonical
+from runbook.records.archive.archive import Archive
+from runbook.records.archive.statement import Context
+from runbook.records.journal.journal import now
+from runbook.records.keeping import approve
+from runbook.records.signing import sshsig
+from runbook.records.signing.sign import Signer
 
 PLAN = (RECORD / "plan.json").read_bytes()
 NEXT = "20261123T130004Z-lab-00000d"

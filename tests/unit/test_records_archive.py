@@ -32,12 +32,13 @@ from archives import (
 )
 
 from runbook.errors import BadInput, Refused, RunbookError
-from runbook.records import approve, provenance, statement
-from runbook.records.anchors import anchor
-from runbook.records.archive import Archive
-from runbook.records.ledger import Ledger
-from runbook.records.sign import Signer
-from runbook.records.statement import Context, default_context
+from runbook.records.archive import provenance, statement
+from runbook.records.archive.anchors import anchor
+from runbook.records.archive.archive import Archive
+from runbook.records.archive.ledger import Ledger
+from runbook.records.archive.statement import Context, default_context
+from runbook.records.keeping import approve
+from runbook.records.signing.sign import Signer
 
 FIRST, _, LAST = RUNS
 NEXT = "20261123T130004Z-lab-00000d"
@@ -304,9 +305,9 @@ class TestUnsigned:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from runbook.records.archive import Archive
-from runbook.records.sign import Signer
-from runbook.records.statement import Context
+from runbook.records.archive.archive import Archive
+from runbook.records.signing.sign import Signer
+from runbook.records.archive.statement import Context
 archive = Archive(Path(sys.argv[1]), Signer(Path(sys.argv[2]), "alice@example"))
 archive.open_run(sys.argv[3], site="lab", mode="apply", context=Context(ticket="CHG-9"))
 (archive.folder / f".spool-{sys.argv[3]}").mkdir()

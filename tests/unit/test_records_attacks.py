@@ -24,11 +24,12 @@ from archives import (
     write,
 )
 
-from runbook.records import canonical, ledger, sshsig
-from runbook.records.archive import Archive
-from runbook.records.ledger import Ledger
-from runbook.records.sign import Signer
-from runbook.records.verify import verify
+from runbook.records.archive import canonical, ledger
+from runbook.records.archive.archive import Archive
+from runbook.records.archive.ledger import Ledger
+from runbook.records.signing import sshsig
+from runbook.records.signing.sign import Signer
+from runbook.records.verify.verify import verify
 
 FIRST, SECOND, LAST = RUNS
 
@@ -374,7 +375,7 @@ class TestInsiders:
         self, records: Path, attack: Callable[[TestInsiders, Path], None]
     ) -> None:
         """An anchor signed by somebody who does not operate is a witness, too."""
-        from runbook.records.anchors import anchor
+        from runbook.records.archive.anchors import anchor
 
         path = anchor(records, signer(CAROL))
         assert by_both(records) == (0, [])
@@ -387,7 +388,7 @@ class TestInsiders:
 
     def test_forged_anchor(self, records: Path) -> None:
         """An anchor whose signature does not hold is named, and witnesses nothing."""
-        from runbook.records.anchors import anchor
+        from runbook.records.archive.anchors import anchor
 
         path = anchor(records, signer(CAROL))
         edit(path, '"seq": 1', '"seq": 0')

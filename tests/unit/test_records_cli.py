@@ -14,12 +14,12 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from runbook import cli
+from runbook.cli.records import app
 from runbook.errors import BadInput
-from runbook.records import prune
-from runbook.records.archive import Archive
-from runbook.records.cli import app
-from runbook.records.ledger import heads
-from runbook.records.statement import Context
+from runbook.records.archive.archive import Archive
+from runbook.records.archive.ledger import heads
+from runbook.records.archive.statement import Context
+from runbook.records.keeping import prune
 
 FIRST, SECOND, LAST = RUNS
 NEXT = "20261123T130004Z-lab-00000d"

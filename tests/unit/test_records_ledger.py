@@ -10,14 +10,14 @@ import pytest
 from archives import ALICE, BOB, PYTHON, RUNS, archive_in, by_both
 
 from runbook.errors import Refused
-from runbook.records import canonical
-from runbook.records.chain import Chains, read
-from runbook.records.ledger import FIRST, Head, Ledger, heads
+from runbook.records.archive import canonical
+from runbook.records.archive.chain import Chains, read
+from runbook.records.archive.ledger import FIRST, Head, Ledger, heads
 
 APPEND = """
 import sys
 from pathlib import Path
-from runbook.records.ledger import Ledger
+from runbook.records.archive.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]), "alice@example")
 for number in range(25):
     ledger.append("note", reason=f"{sys.argv[2]}-{number}")

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from runbook.execute.journal import Journal
-from runbook.execute.results import collect
-from runbook.execute.status import Status
-from runbook.records.page import flat, page
-from runbook.records.page_sanitise import sanitise
-from runbook.records.page_timeline import timeline
+from runbook.records.journal.journal import Journal
+from runbook.records.journal.results import collect
+from runbook.records.journal.status import Status
+from runbook.records.page.page import flat, page
+from runbook.records.page.sanitise import sanitise
+from runbook.records.page.timeline import timeline
 
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(1)</script></td></details><style>b{}</style>'
 PNG = "iVBORw0KGgo="

@@ -18,9 +18,9 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from runbook.records.redact import Masker, MaskFilter, strip_ansi
-from runbook.records.redact_gate import Leak, gate
-from runbook.secret import Registry
+from runbook.masking.gate import Leak, gate
+from runbook.masking.redact import Masker, MaskFilter, strip_ansi
+from runbook.masking.secret import Registry
 
 CANARY = "Tr0ub4dor&3 'x' \"y\""
 DATA = Path(__file__).parents[1] / "data"

@@ -12,14 +12,14 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from runbook.engine import manager
-from runbook.execute import kernels
-from runbook.execute.kernels import Kernel
-from runbook.execute.serving import PapermillException, serve
-from runbook.records.redact import Masker, strip_ansi
-from runbook.records.redact_gate import gate
-from runbook.records.redact_variants import variants
-from runbook.secret import Registry
+from runbook.masking.gate import gate
+from runbook.masking.redact import Masker, strip_ansi
+from runbook.masking.secret import Registry
+from runbook.masking.variants import variants
+from runbook.run import kernels
+from runbook.run.kernels import Kernel
+from runbook.run.papermill import manager
+from runbook.run.serving import PapermillException, serve
 
 CANARY = "Tr0ub4dor&3 'x' \"y\" <z>"
 

@@ -30,13 +30,13 @@ from archives import (
 )
 
 from runbook.errors import BadInput, Refused
-from runbook.records import approve, prune
-from runbook.records.archive import Archive
-from runbook.records.export import export
-from runbook.records.report import Report, population, report, review
-from runbook.records.search import Filter, select
-from runbook.records.statement import Context
-from runbook.records.verify import verify
+from runbook.records.archive.archive import Archive
+from runbook.records.archive.statement import Context
+from runbook.records.copies.export import export
+from runbook.records.keeping import approve, prune
+from runbook.records.reading.report import Report, population, report, review
+from runbook.records.reading.search import Filter, select
+from runbook.records.verify.verify import verify
 
 FIRST, SECOND, LAST = RUNS
 NEXT = "20261123T130004Z-lab-00000d"

@@ -20,11 +20,11 @@ from archives import (
 )
 
 from runbook.errors import BadInput
-from runbook.records import compare, search
-from runbook.records.archive import Archive
-from runbook.records.compare import Difference
-from runbook.records.search import Filter
-from runbook.records.statement import Context
+from runbook.records.archive.archive import Archive
+from runbook.records.archive.statement import Context
+from runbook.records.reading import compare, search
+from runbook.records.reading.compare import Difference
+from runbook.records.reading.search import Filter
 
 FIRST, SECOND, LAST = RUNS
 NEXT, AFTER_NEXT = "20261124T090000Z-lab-00000d", "20261125T090000Z-lab-00000e"
@@ -153,7 +153,7 @@ class TestIndex:
 
     def test_read_only(self, records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """An archive that cannot be written is searched all the same."""
-        monkeypatch.setattr("runbook.records.index.os.access", lambda *_: False)
+        monkeypatch.setattr("runbook.records.reading.index.os.access", lambda *_: False)
 
         assert ids(search.search(records, ["INC-9"])) == [NEXT]
         assert not (records / ".index.sqlite").exists()

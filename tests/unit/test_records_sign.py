@@ -30,14 +30,15 @@ from archives import (
 )
 
 from runbook.errors import BadInput, Refused
-from runbook.records import allowed_signers, dsse, sign, sshsig
-from runbook.records.allowed_signers import AllowedSigners, matches
-from runbook.records.archive import Archive
-from runbook.records.sign import Signer
-from runbook.records.sshsig import Unverified
-from runbook.records.trust import Verify
-from runbook.records.verify import Options
-from runbook.records.verify import verify as verify_archive
+from runbook.records.archive import dsse
+from runbook.records.archive.archive import Archive
+from runbook.records.signing import allowed_signers, sign, sshsig
+from runbook.records.signing.allowed_signers import AllowedSigners, matches
+from runbook.records.signing.sign import Signer
+from runbook.records.signing.sshsig import Unverified
+from runbook.records.signing.trust import Verify
+from runbook.records.verify.verify import Options
+from runbook.records.verify.verify import verify as verify_archive
 from runbook.waiting import until
 
 CONTENT = b'{"x": "\xc3\xbc"}\n'

@@ -44,12 +44,16 @@ from botocore.loaders import JSONFileLoader
 from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
+from runbook.cli import storage as storage_cli
 from runbook.errors import BadInput, ChangeFailed, Refused, RunbookError, Unreachable
-from runbook.records import anchors, approve, prune, search, statement, storage, storage_cli
-from runbook.records.archive import Archive
-from runbook.records.chain import Chains
-from runbook.records.storage import Copied, copy
-from runbook.records.verify import verify
+from runbook.records.archive import anchors, statement
+from runbook.records.archive.archive import Archive
+from runbook.records.archive.chain import Chains
+from runbook.records.copies import storage
+from runbook.records.copies.storage import Copied, copy
+from runbook.records.keeping import approve, prune
+from runbook.records.reading import search
+from runbook.records.verify.verify import verify
 
 FIRST, SECOND, LAST = RUNS
 NEXT, AFTER_NEXT = "20261123T130004Z-lab-00000d", "20261123T130005Z-lab-00000e"

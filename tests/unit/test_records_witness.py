@@ -14,15 +14,15 @@ from servers import Client, free_port
 from test_records_attacks import lines_of, put_lines, rechained, reseal
 from typer.testing import CliRunner
 
+from runbook.cli.records import app
 from runbook.errors import BadInput, RunbookError, Unreachable
-from runbook.records import witness
-from runbook.records.archive import Archive
-from runbook.records.chain import Chains
-from runbook.records.cli import app
-from runbook.records.findings import Verification
-from runbook.records.ledger import Head, Ledger
-from runbook.records.verify import Options, verify
-from runbook.records.witness import Journals, parse, text
+from runbook.records.archive.archive import Archive
+from runbook.records.archive.chain import Chains
+from runbook.records.archive.findings import Verification
+from runbook.records.archive.ledger import Head, Ledger
+from runbook.records.verify import witness
+from runbook.records.verify.verify import Options, verify
+from runbook.records.verify.witness import Journals, parse, text
 
 FIRST, SECOND, LAST = RUNS
 NEXT = "20261123T130004Z-lab-00000d"

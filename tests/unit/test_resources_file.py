@@ -12,9 +12,9 @@ import pytest
 from fakes import Command, FakeFleet, done, live, local, parameters, recorded
 
 from runbook.changes import Change
-from runbook.connection import CommandFailed
 from runbook.errors import Refused, RunbookError
-from runbook.live import Live
+from runbook.hosts.connection import CommandFailed
+from runbook.hosts.live import Live
 from runbook.resources.file import (
     BEGIN,
     END,

@@ -10,8 +10,8 @@ from fakes import Clock, Failure, Keeping, done, live, parameters, recorded_json
 
 from runbook import waiting
 from runbook.errors import Refused
+from runbook.hosts.docker_api import EngineError
 from runbook.resources.network import Overlay, OverlayFacts, facts_of
-from runbook.swarm import EngineError
 
 FRONTEND = Overlay("frontend", None, attachable=False, encrypted=False, mtu=None)
 SEEN = OverlayFacts("overlay", "swarm", attachable=False, encrypted=False, subnet="10.0.1.0/24",

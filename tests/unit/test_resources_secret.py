@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from fakes import Failure, FakeEngine, FakeFleet, Keeping, done, live, parameters
 
-from runbook import secret as secrets
 from runbook.changes import Change, Plan
 from runbook.errors import BadInput
+from runbook.hosts.docker_api import Conflict, EngineError
+from runbook.masking import secret as secrets
+from runbook.masking.secret import Registry, Secret
 from runbook.resources.secret import LABEL, DockerSecret, SecretFacts, content
-from runbook.secret import Registry, Secret
-from runbook.swarm import Conflict, EngineError
 
 SETTING = "traefik.dashboard.users"
 # The hashes of one password, by `htpasswd -B`, `-m` and `-s`, and by `openssl passwd -1`.

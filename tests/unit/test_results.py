@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from headless import VERDICT, check, plan
 
-from runbook.execute.results import collect, exit_status, judge, outcome
-from runbook.execute.status import ENDED_WELL, NOT_RUN, Status, together
+from runbook.records.journal.results import collect, exit_status, judge, outcome
+from runbook.records.journal.status import ENDED_WELL, NOT_RUN, Status, together
 
 HOLDER = "one holder of the VIP"
 

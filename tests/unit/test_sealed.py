@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from runbook.errors import Refused
-from runbook.sealed import APPROVED, moved, refuse_moved, state
 from runbook.steps import Row
+from runbook.steps.approved import APPROVED, moved, refuse_moved, state
 
 SEEN = {"docker01": {"network frontend": {"driver": "overlay", "scope": "swarm"}}}
 FILES = {"docker01": {"/etc/f": "a\n"}, "docker02": {"/etc/f": "a\n"}}

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from IPython.core.formatters import DisplayFormatter
 
-from runbook import secret as module
 from runbook.errors import BadInput
-from runbook.secret import Registry, Secret
+from runbook.masking import secret as module
+from runbook.masking.secret import Registry, Secret
 
 VALUE = "correct-horse-battery"
 MASK = "[masked:edge.auth]"

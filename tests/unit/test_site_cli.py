@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from runbook.site.cli import app
+from runbook.cli.site import app
 from runbook.site.schema import schema_text
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from runbook.secret import Secret
+from runbook.cli.site import app
+from runbook.masking.secret import Secret
 from runbook.site import SiteInvalid, load
-from runbook.site.cli import app
 from runbook.site.schema import schema
 from runbook.site.values import REFERENCE, SECRETS
 

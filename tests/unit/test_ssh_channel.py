@@ -8,7 +8,7 @@ import paramiko
 import pytest
 from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_DATA, MSG_CHANNEL_EOF
 
-from runbook.ssh.channel import Channel
+from runbook.hosts.ssh.channel import Channel
 
 Act = Callable[[paramiko.Channel], object]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runbook.errors import BadInput
-from runbook.ssh.config import Endpoint, Hop, SshConfig
+from runbook.hosts.ssh.config import Endpoint, Hop, SshConfig
 
 ADDRESSES = {"gateway": "203.0.113.1", "docker01": "10.0.0.11", "docker02": "10.0.0.12"}
 

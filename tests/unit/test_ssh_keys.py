@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from servers import Client, Sshd, generate_key
 
-from runbook.connection import Fleet, Transcript
 from runbook.errors import Unreachable
-from runbook.ssh.config import Endpoint, SshConfig
-from runbook.ssh.keys import Identities, read_key_file
+from runbook.hosts.connection import Fleet, Transcript
+from runbook.hosts.ssh.config import Endpoint, SshConfig
+from runbook.hosts.ssh.keys import Identities, read_key_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from fakes import (
 
 from runbook import waiting
 from runbook.errors import ChangeFailed, Lost, Refused, RunbookError, Unreachable
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.site import Site
 from runbook.steps import acceptance, demonstration
 from runbook.steps.acceptance import DASHBOARD, VIP_SSH, WEB, required_checks

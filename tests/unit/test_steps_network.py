@@ -8,7 +8,7 @@ import pytest
 from fakes import declared, done, live, parameters, recorded_json
 
 from runbook.errors import Refused
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.steps import CONVERGED, network
 from runbook.steps.network import EXISTS, required_checks
 

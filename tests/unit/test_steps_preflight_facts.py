@@ -28,8 +28,8 @@ from fakes import (
 
 from runbook.changes import Level, blocking
 from runbook.errors import Refused
-from runbook.live import Live
-from runbook.secret import Registry
+from runbook.hosts.live import Live
+from runbook.masking.secret import Registry
 from runbook.site import load
 from runbook.steps import STEPS, preflight
 from runbook.steps.preflight.facts import (
@@ -462,7 +462,7 @@ class TestSwarm:
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """The engine of every site, which is that of the lab as recorded."""
     engine = FakeEngine(swarm())
-    monkeypatch.setattr("runbook.swarm.engine", lambda _connection: engine.client)
+    monkeypatch.setattr("runbook.hosts.docker_api.engine", lambda _connection: engine.client)
     return engine
 
 
@@ -535,7 +535,7 @@ class TestUsers:
     def known(self, monkeypatch: pytest.MonkeyPatch) -> Registry:
         """What the process knows, empty at first."""
         registry = Registry()
-        monkeypatch.setattr("runbook.secret.KNOWN", registry)
+        monkeypatch.setattr("runbook.masking.secret.KNOWN", registry)
         return registry
 
     @pytest.fixture

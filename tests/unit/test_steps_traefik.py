@@ -26,8 +26,8 @@ from fakes import (
 from runbook import waiting
 from runbook.changes import Plan
 from runbook.errors import ChangeFailed, Refused
-from runbook.live import Live
-from runbook.secret import Registry
+from runbook.hosts.live import Live
+from runbook.masking.secret import Registry
 from runbook.site import Site, load
 from runbook.steps import CONVERGED, traefik
 from runbook.steps.traefik import (
@@ -394,7 +394,7 @@ class TestUsers:
         self, guarded: Callable[..., Live], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The plan needs no users; the change stores those that are there by then."""
-        monkeypatch.setattr("runbook.secret.KNOWN", Registry())
+        monkeypatch.setattr("runbook.masking.secret.KNOWN", Registry())
         monkeypatch.delenv(USERS, raising=False)
         create = Keeping({"ID": "s1"})
         site = guarded(**{"POST /secrets/create": create})

@@ -11,11 +11,12 @@ import pytest
 from headless import check, plan
 from rich.console import Console
 
-from runbook.execute import ExitStatus, RunResult, closing
-from runbook.execute.results import collect
-from runbook.records.archive import Sealed
-from runbook.records.ledger import Head
-from runbook.summary import Progress, as_json, line, show
+from runbook.cli.summary import Progress, as_json, line, show
+from runbook.records.archive.archive import Sealed
+from runbook.records.archive.ledger import Head
+from runbook.records.journal.results import collect
+from runbook.records.writing import closing
+from runbook.run import ExitStatus, RunResult
 
 OUTCOME = {"action": "create", "resource": "network x", "outcome": "done", "duration_ms": 1300}
 LONG = ", nor anything else that would run a container here" * 3

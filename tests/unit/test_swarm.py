@@ -16,10 +16,10 @@ import urllib3
 from docker.utils import socket as docker_socket
 from servers import Client, Sshd
 
-from runbook import swarm
-from runbook.connection import Connection, Fleet, Transcript
 from runbook.errors import BadInput, Lost, Refused, RunbookError, Unreachable
-from runbook.swarm import (
+from runbook.hosts import docker_api
+from runbook.hosts.connection import Connection, Fleet, Transcript
+from runbook.hosts.docker_api import (
     DOCKER_ERRORS,
     Absent,
     Conflict,
@@ -212,7 +212,7 @@ class TestStreams:
         self, connection: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A stream that says nothing is given up, although the SDK would wait for ever."""
-        monkeypatch.setattr(swarm, "TIMEOUT_S", 1)
+        monkeypatch.setattr(docker_api, "TIMEOUT_S", 1)
         events = engine(connection).events(decode=True)
         before = time.monotonic()
         with pytest.raises(EngineTimeout), translated("docker01"):
@@ -232,7 +232,7 @@ class TestStreams:
 
     def test_no_answer(self, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
         """An engine that does not answer is given up."""
-        monkeypatch.setattr(swarm, "TIMEOUT_S", 2)
+        monkeypatch.setattr(docker_api, "TIMEOUT_S", 2)
         client = engine(connection)
         with pytest.raises(EngineTimeout), translated("docker01"):
             client.containers.get("stuck")

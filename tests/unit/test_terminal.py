@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook.terminal import plain
+from runbook.cli.terminal import plain
 
 
 @pytest.mark.parametrize(

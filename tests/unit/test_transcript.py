@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from runbook import transcript as module
-from runbook.records.redact import Masker
-from runbook.secret import Registry
-from runbook.ssh.command import Result
-from runbook.transcript import STDERR_TAIL, Transcript
+from runbook.hosts import transcript as module
+from runbook.hosts.ssh.command import Result
+from runbook.hosts.transcript import STDERR_TAIL, Transcript
+from runbook.masking.redact import Masker
+from runbook.masking.secret import Registry
 
 
 def result(host: str = "docker01", stderr: str = "", stdout: str = "") -> Result:

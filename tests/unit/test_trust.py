@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from servers import LOOPBACK, Client, Sshd, free_port
 
-from runbook.connection import Fleet, Transcript
+from runbook.cli.host_keys import confirm_keys
 from runbook.errors import BadInput, Refused, Unreachable
+from runbook.hosts.connection import Fleet, Transcript
+from runbook.hosts.host_keys import Offered, offered_keys, pin
 from runbook.site import SiteFile
-from runbook.trust import Offered, offered_keys, pin
-from runbook.trust_cli import confirm_keys
 
 BEHIND = ("docker01", "docker02", "docker03", "docker04")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from runbook.changes import Change, Check
 from runbook.errors import Refused
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.recipes import render
 from runbook.resources.file import File, FileFacts
 from runbook.resources.package import Package, PackageFacts

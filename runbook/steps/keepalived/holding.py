@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runbook.changes import Check
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.site import Site
 from runbook.waiting import until
 

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from runbook import sealed
 from runbook.changes import Change, Check, Finding, Level, Plan, blocking
 from runbook.errors import BadInput, Refused, RunbookError
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.site import Site
-from runbook.steps import STEPS, Row, find, host_rows
+from runbook.steps import STEPS, Row, approved, find, host_rows
 from runbook.steps.preflight.facts import HostFacts, observe_hosts
 from runbook.steps.preflight.findings import declared, judge
 from runbook.steps.preflight.swarm_facts import SwarmFacts, observe_swarm
@@ -102,7 +101,7 @@ def rehearsed(live: Live, step: str) -> Rehearsed:
         todo = error.todo or "run it again, and mend this where it comes again"
         found = Finding(Level.WARNING, error.host or "site", step, error.message, why, todo)
         return Rehearsed(step, found=found)
-    moved = sealed.moved(step, sealed.part(info, silent, facts, plan))
+    moved = approved.moved(step, approved.part(info, silent, facts, plan))
     return Rehearsed(step, bool(plan.changes), unapproved(step, moved))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address
 
-from runbook.live import Answers, Live
+from runbook.hosts.live import Answers, Live
 from runbook.site import Site
 from runbook.steps.preflight.answers import parsed, part, text_at
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from runbook.changes import Finding, Level, fine
-from runbook.names import same_host
 from runbook.site import Site, SiteFile, unaccepted_risks
+from runbook.site.names import same_host
 from runbook.steps.preflight.engine_findings import engine
 from runbook.steps.preflight.facts import HostFacts
 from runbook.steps.preflight.swarm_facts import SwarmFacts

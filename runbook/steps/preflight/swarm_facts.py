@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.steps.preflight.answers import part, text_at
 
 
@@ -41,7 +41,7 @@ def observe_swarm(live: Live) -> SwarmFacts:
     Raises:
         Refused: The Swarm has no leader, so it has lost its quorum.
     """
-    from runbook.swarm import translated
+    from runbook.hosts.docker_api import translated
 
     with translated(live.manager, "preflight"):
         api = live.engine.api

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from runbook.changes import Finding, Level, fine
-from runbook.names import same_host
 from runbook.site import Site
+from runbook.site.names import same_host
 from runbook.steps.preflight.facts import HostFacts
 from runbook.steps.preflight.swarm_facts import Node, SwarmFacts
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from runbook.changes import Finding, Level, fine
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.site import Site
 from runbook.steps.keepalived import expected_holder, holders
 from runbook.steps.preflight.facts import HostFacts

@@ -7,7 +7,7 @@ from functools import partial
 
 from runbook.changes import Change, Check, unified_diff
 from runbook.errors import Refused
-from runbook.live import Live
+from runbook.hosts.live import Live
 from runbook.resources.file import File, FileFacts, lines_of, outside_block
 from runbook.resources.service import Service, ServiceFacts
 from runbook.site import Forward, Site

@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 
 from runbook.changes import Change
-from runbook.connection import Connection
 from runbook.errors import ChangeFailed, Refused, RunbookError
-from runbook.live import Live
+from runbook.hosts.connection import Connection
+from runbook.hosts.live import Live
 from runbook.steps.shorewall import comparison
 from runbook.steps.shorewall.comparison import IPTABLES, PLAIN, Compared
 from runbook.steps.shorewall.ruleset import insertions, parsed, told_apart, with_foreign

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from runbook.changes import Change, Check
 from runbook.errors import Refused
-from runbook.live import Live
+from runbook.hosts.docker_socket import DOCKER
+from runbook.hosts.live import Live
 from runbook.recipes import render
 from runbook.resources.file import File, FileFacts, is_ours
 from runbook.resources.secret import DockerSecret, SecretFacts
 from runbook.resources.service_spec import Fields, implied
 from runbook.resources.stack import Stack, StackFacts, inspect
 from runbook.site import Site, Traefik
-from runbook.ssh.engine_socket import DOCKER
 from runbook.steps import CONVERGED, Row, host_rows
 from runbook.steps.traefik.tasks import Watch, host_of
 from runbook.steps.web import Asked, ask, asked
 from runbook.waiting import until
 
 if TYPE_CHECKING:
-    from runbook.display import Shown
+    from runbook.notebook.tables import Shown
 
 RECIPE = "traefik.yml"
 ONE_EACH = "one task runs on every manager and nowhere else"
@@ -235,8 +235,8 @@ def stack_ps(live: Live) -> Shown:
 
 
 def _listed(live: Live, *words: str) -> Shown:
-    from runbook.display import table  # brings pandas, which only a notebook needs
-    from runbook.swarm import run_docker
+    from runbook.hosts.docker_api import run_docker
+    from runbook.notebook.tables import table  # brings pandas, which only a notebook needs
 
     # An empty answer is one, so the command may end with an error: "nothing found in stack".
     result = run_docker(live, *words, "--format", "{{json .}}", check=False)
@@ -249,7 +249,7 @@ def _listed(live: Live, *words: str) -> Shown:
 
 def hosts_of_tasks(live: Live) -> set[str]:
     """Return the declared hosts on which a task of Traefik's is, as the Swarm has them."""
-    from runbook.swarm import translated
+    from runbook.hosts.docker_api import translated
 
     _, stack = declared(live)
     if inspect(live, stack.service) is None:

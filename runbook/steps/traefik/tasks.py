@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from runbook.errors import ChangeFailed
-from runbook.live import Live
-from runbook.names import as_declared
+from runbook.hosts.live import Live
 from runbook.resources.stack import inspect
 from runbook.site import Site
+from runbook.site.names import as_declared
 
 
 class Watch:
@@ -23,7 +23,7 @@ class Watch:
 
     def placement(self) -> str:
         """Return each wanted task's node and state, sorted, as one line."""
-        from runbook.swarm import translated
+        from runbook.hosts.docker_api import translated
 
         engine = self._live.engine
         with translated(self._live.manager):

@@ -62,7 +62,7 @@ class Numbering:
         return Name(host, digest, number)
 
 
-# How a script gives a command its input: runbook.ssh.script.
+# How a script gives a command its input: runbook.hosts.ssh.script.
 _INPUT = re.compile(r"echo '([A-Za-z0-9+/=\n]*)' ?\| base64 -d \| ([^\n]*)")
 
 

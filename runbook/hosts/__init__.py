@@ -1,0 +1,1 @@
+"""Whatever reaches a host: connections, the engine behind them, and what was said."""

@@ -1,0 +1,1 @@
+"""What is secret, and what is written in its place."""

@@ -1,0 +1,314 @@
+"""What the step notebooks call: one step of one site, from observation to verdict.
+
+step = open_step("traefik", site, mode)
+step.observe(); step.plan(); step.apply(); step.verify()
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from runbook.apply import Outcome, Reports, apply
+from runbook.changes import Change, Check, Plan, blocking
+from runbook.errors import BadInput, RunbookError
+from runbook.hosts.connection import Fleet
+from runbook.hosts.live import Live
+from runbook.hosts.transcript import Transcript
+from runbook.lock import SwarmLock, site_lock
+from runbook.masking.secret import KNOWN
+from runbook.notebook import refusals
+from runbook.notebook.events import emit, tell_secret
+from runbook.notebook.tables import (
+    Shown,
+    checks_table,
+    findings_table,
+    outcomes_table,
+    plan_table,
+    rows_table,
+    settings_table,
+    table,
+)
+from runbook.records.verify import witness
+from runbook.site import SiteFile, load
+from runbook.steps import CONVERGED, STEPS, StepInfo, approved, find
+from runbook.steps.preflight import Facts as PreflightFacts
+
+MODES = ("plan", "apply")
+
+KNOWN.listen(tell_secret)
+
+
+def open_step(name: str, site: str, mode: str) -> Step:
+    """Load a site and return one step of it, ready to be walked through.
+
+    Args:
+        name: The step, for example ``traefik``.
+        site: The site's file, relative to the current folder or to the one above it: a notebook's
+            kernel starts in ``notebooks/``, papermill's where it is called.
+        mode: ``plan`` to show what would change, ``apply`` to change it.
+
+    Raises:
+        BadInput: Unknown step or mode, or a site that is not valid.
+    """
+    with _reporting(name):
+        if mode not in MODES:
+            raise BadInput(f"mode is {mode!r}", step=name, todo=f"use one of: {', '.join(MODES)}")
+        path = Path(str(site))  # papermill takes a name of digits for a number
+        if not path.is_absolute() and not path.exists() and (Path("..") / path).exists():
+            path = Path("..") / path
+        site_file = load(path)
+        return Step(find(name), site_file, mode, _fleet(path, site_file.site.model_dump_json()))
+
+
+# A kernel keeps its connections, so that a cell run again, and the next notebook in the same
+# kernel, need not open them anew.
+@lru_cache(maxsize=1)
+def _fleet(path: Path, declared: str) -> Fleet:
+    del declared  # part of the key: a site that was edited is another one
+    record = os.environ.get("RUNBOOK_RECORD")
+    return Fleet(load(path), Transcript(Path(record) / "transcript.jsonl" if record else None))
+
+
+@contextmanager
+def _reporting(step: str) -> Iterator[None]:
+    """Tell the runner of an error before the notebook stops on it."""
+    try:
+        yield
+    except RunbookError as error:
+        emit(
+            "error",
+            step,
+            host=error.host,
+            kind=type(error).__name__,
+            exit_code=error.exit_code,
+            message=str(error),
+        )
+        raise
+
+
+class Step:
+    """One step of one site; the methods are the notebook's parts, in order."""
+
+    def __init__(self, info: StepInfo, site_file: SiteFile, mode: str, fleet: Fleet) -> None:
+        self._info = info
+        self._mode = mode
+        self._live = Live(site_file, fleet, self._say)
+        self._facts: Any = None
+        self._plan: Plan | None = None
+        self._applied = False
+
+    def _say(self, host: str | None, message: str) -> None:
+        emit("progress", self._info.name, host=host, message=message)
+
+    @property
+    def live(self) -> Live:
+        """Return the site and its connections, for tables of a step's own."""
+        return self._live
+
+    @property
+    def site(self) -> Shown:
+        """Return the declared site as a table."""
+        return settings_table(self._live.site_file)
+
+    def observe(self) -> Shown:
+        """Read what is there now and return it as a table; nothing is changed."""
+        start = time.monotonic()
+        with _reporting(self._info.name):
+            self._facts = self._read()
+            found = rows_table(self._info.module.rows(self._facts), time.monotonic() - start)
+        self._tell_hosts()
+        self._tell_state("before", self._facts)
+        if isinstance(self._facts, PreflightFacts):
+            for finding in self._facts.findings:
+                emit("finding", self._info.name, **finding.as_dict())
+        return found
+
+    def _read(self) -> Any:
+        with self._reading():
+            return self._info.module.observe(self._live)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except RunbookError as error:
+            _raise(None if self._applied else refusals.unread(error))
+            raise
+
+    def _tell_hosts(self) -> None:
+        emit("hosts", self._info.name, keys=self._live.fleet.host_keys)
+
+    def _tell_state(self, moment: str, facts: Any) -> None:
+        if self._info.manages:
+            seen = approved.state(self._info.module.rows(facts))
+            emit("state", self._info.name, moment=moment, seen=seen)
+
+    def findings(self) -> Shown:
+        """Return the preflight's findings as a table."""
+        return findings_table(self._observed().findings)
+
+    def _observed(self) -> Any:
+        if self._facts is None:
+            raise BadInput(
+                "nothing was observed yet", step=self._info.name, todo="run the cell that observes"
+            )
+        return self._facts
+
+    def plan(self) -> Shown:
+        """Return what would change, with every diff; nothing is changed."""
+        with _reporting(self._info.name):
+            self._plan = self._planned(self._observed())
+        changes = [change.as_dict() for change in self._plan.changes]
+        told = {"sealed": self._part(self._plan)} if self._info.manages else {}
+        emit("plan", self._info.name, digest=self._plan.digest, changes=changes, **told)
+        return plan_table(self._plan)
+
+    def _part(self, plan: Plan) -> dict[str, Any]:
+        return approved.part(self._info, self._live, self._facts, plan)
+
+    def _planned(self, facts: Any) -> Plan:
+        return Plan(self._info.name, tuple(self._info.module.plan(self._live, facts)))
+
+    def apply(self) -> Shown:
+        """Make the planned changes where the mode allows it, and return what became of them.
+
+        Raises:
+            Refused: The site is no longer what the plan was made for, or another run is at it.
+            ChangeFailed: A change did not succeed; those after it were not tried.
+        """
+        plan = self._shown_plan()
+        if self._mode != "apply":
+            return table("Not applied: the mode is plan.", [], [])
+        if not self._info.manages:
+            return _nothing()
+        with _reporting(self._info.name):
+            if plan.changes:
+                _raise(refusals.risky(self._live.site, self._info.name))
+                approved.refuse_moved(self._info.name, self._part(plan))
+            with site_lock(self._live, self._info.name) as lock:
+                return self._make(plan, lock) if plan.changes else _nothing()
+
+    def _make(self, plan: Plan, lock: SwarmLock) -> Shown:
+        _raise(refusals.moved(plan, self._planned(self._read())))
+        _tell_witnesses(self._live.fleet, tuple(self._live.site.managers))
+        self._applied = True
+        outcomes = apply(self._live, plan, Reports(self._begun, self._report), lock.proceed)
+        shown = outcomes_table(outcomes, len(plan.changes))
+        error = refusals.broken(outcomes, plan)
+        if error is not None:
+            _show(shown)
+            raise error
+        return shown
+
+    def _shown_plan(self) -> Plan:
+        if self._plan is None:
+            raise BadInput(
+                "nothing was planned yet", step=self._info.name, todo="run the plan cell"
+            )
+        return self._plan
+
+    def _begun(self, change: Change) -> None:
+        emit("begun", self._info.name, **_name(change))
+
+    def _report(self, outcome: Outcome) -> None:
+        emit(
+            "outcome",
+            self._info.name,
+            **_name(outcome.change),
+            outcome=outcome.word,
+            duration_ms=outcome.duration_ms,
+            message=str(outcome.error or ""),
+        )
+
+    def verify(self) -> Shown:
+        """Read the running system afresh and return every check with what was seen.
+
+        Raises:
+            CheckFailed: A check did not hold; the table is shown first.
+        """
+        if self._mode != "apply" and not self._info.proves_when_planning:
+            emit(
+                "verdict", self._info.name, mode=self._mode, changes=len(self._shown_plan().changes)
+            )
+            return table("Not verified: the mode is plan.", [], [])
+        with _reporting(self._info.name):
+            checks = self._checks()
+            self._tell_hosts()  # acceptance meets the client only now
+            for check in checks:
+                emit("check", self._info.name, **check.as_dict())
+            failed = [check for check in checks if not check.passed]
+            self._verdict(len(checks), len(failed))
+            shown = checks_table(checks, "" if failed else _next(self._info))
+            if failed:
+                _show(shown)
+                raise self._unproven(failed)
+        return shown
+
+    def _checks(self) -> list[Check]:
+        module = self._info.module
+        if isinstance(self._facts, PreflightFacts):
+            # Its observation is its verification: it read everything a moment ago.
+            return [self._facts.verdict]
+        with self._reading():
+            checks = list(module.verify(self._live))
+        if CONVERGED not in self._info.required_checks(self._live.site):
+            return checks
+        # A plan without changes, made from what was read in this notebook, is the second reading.
+        facts = self._read() if self._applied else self._observed()
+        self._tell_state("after", facts)
+        again = self._planned(facts) if self._applied else self._shown_plan()
+        left = "; ".join(f"{change.host}: {change.summary}" for change in again.changes)
+        return [*checks, Check(CONVERGED, "every host", "0 changes", left or "0 changes")]
+
+    def _verdict(self, checks: int, failed: int) -> None:
+        emit(
+            "verdict",
+            self._info.name,
+            mode=self._mode,
+            changes=len(self._shown_plan().changes),
+            checks_passed=checks - failed,
+            checks_failed=failed,
+        )
+
+    def _unproven(self, failed: list[Check]) -> RunbookError:
+        if isinstance(self._facts, PreflightFacts):
+            return refusals.unfit(failed[0], blocking(self._facts.findings), self._info.name)
+        return refusals.unproven(failed, self._info.name)
+
+
+def _name(change: Change) -> dict[str, str]:
+    return {"host": change.host, "resource": change.resource, "action": change.action}
+
+
+def _nothing() -> Shown:
+    return table("0 changes to make.", [], [])
+
+
+@cache
+def _tell_witnesses(fleet: Fleet, managers: tuple[str, ...]) -> None:
+    """Have the managers know of the run before its first change, where a witness is wanted."""
+    text = os.environ.get(witness.VARIABLE)
+    if text:
+        fleet.each(managers, lambda connection: witness.write(connection, text))
+
+
+def _raise(error: RunbookError | None) -> None:
+    if error is not None:
+        raise error
+
+
+def _next(info: StepInfo) -> str:
+    following = [step.notebook for step in STEPS[STEPS.index(info) + 1 :]]
+    return f"Next: {following[0]}." if following else "The edge is proven from outside."
+
+
+def _show(shown: Shown) -> None:
+    from IPython.display import display
+
+    display(shown)  # type: ignore[no-untyped-call]

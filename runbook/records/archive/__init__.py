@@ -1,0 +1,1 @@
+"""The folder of sealed runs: statements, ledgers, anchors and approvals."""

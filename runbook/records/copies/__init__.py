@@ -1,0 +1,1 @@
+"""Copies of an archive, handed over or in a bucket."""

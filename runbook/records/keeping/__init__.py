@@ -1,0 +1,1 @@
+"""What is decided about records: approvals, and which may go."""

@@ -1,0 +1,1 @@
+"""What is found, compared and reported of records."""

@@ -1,0 +1,186 @@
+"""The index: what statements and results say, in a SQLite file that can be built anew any time.
+
+It is a cache for finding runs and never evidence: what it shows is verified where it matters.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from runbook.errors import BadInput
+from runbook.records.archive.ledger import FOLDER
+from runbook.records.archive.statement import KILLED, STATEMENT
+
+FILE = ".index.sqlite"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A sealed run, as the index has it; see the statement for the meaning of each."""
+
+    run_id: str
+    folder: str
+    site: str | None
+    mode: str | None
+    operator: str | None
+    signer: str | None
+    ticket: str | None
+    reason: str | None
+    outcome: str
+    started: str | None
+    finished: str | None
+    duration_ms: int | None
+    approval: str | None
+    approved_by: str | None
+    review_due: str | None
+    changed: int
+    failed: int
+    commit_sha: str | None
+    dirty: int | None
+    plan_sha256: str | None
+    state_before_sha256: str | None
+    state_after_sha256: str | None
+    targets: str
+    steps: str
+    error: str | None
+
+
+COLUMNS = tuple(field.name for field in fields(Run))
+STEP_COLUMNS = (
+    "folder",
+    "run_id",
+    "step",
+    "host",
+    "resource",
+    "action",
+    "outcome",
+    "duration_ms",
+    "message",
+)
+_SCHEMA = f"""
+    CREATE TABLE runs ({", ".join(COLUMNS)}, PRIMARY KEY (folder));
+    CREATE TABLE results ({", ".join(STEP_COLUMNS)});
+    CREATE VIRTUAL TABLE words USING fts5 (folder UNINDEXED, text);
+    PRAGMA user_version = {VERSION};
+"""
+
+
+def connect(archive: Path) -> sqlite3.Connection:
+    """Return the index of an archive, with every sealed run that is there and no other.
+
+    Args:
+        archive: The archive's folder; where it cannot be written, the index is kept in memory.
+
+    Raises:
+        BadInput: It is no archive.
+    """
+    if not (archive / FOLDER).is_dir():
+        raise BadInput(f"{archive} is not an archive of runs: it has no ledger")
+    try:
+        return _refreshed(archive)
+    except sqlite3.DatabaseError:  # cut off, of another version, or something else altogether
+        (archive / FILE).unlink(missing_ok=True)
+        return _refreshed(archive)
+
+
+def _refreshed(archive: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(archive / FILE if os.access(archive, os.W_OK) else ":memory:")
+    try:
+        database.row_factory = sqlite3.Row
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            database.executescript(_SCHEMA)
+        elif version != VERSION:
+            raise sqlite3.DatabaseError(f"an index of version {version}")
+        with database:
+            _refresh(archive, database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _refresh(archive: Path, database: sqlite3.Connection) -> None:
+    # Sealed runs do not change, so their folders' names say what is new.
+    known = {row[0] for row in database.execute("SELECT folder FROM runs")}
+    with os.scandir(archive) as found:
+        there = {e.name for e in found if e.name[0] != "." and e.is_dir(follow_symlinks=False)}
+    for folder in known - there:
+        for table in ("runs", "results", "words"):
+            database.execute(f"DELETE FROM {table} WHERE folder = ?", (folder,))  # noqa: S608
+    for folder in sorted(there - known - {FOLDER}):
+        _add(archive / folder, database)
+
+
+def _add(folder: Path, database: sqlite3.Connection) -> None:
+    try:
+        told = json.loads((folder / STATEMENT).read_bytes())["predicate"]
+        row, words = _row(folder.name, told), _words(told)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # no run, or a damaged one: verify says so
+    if folder.name.removesuffix(KILLED) != row["run_id"]:
+        return  # a copy
+    steps = _steps(folder, row["run_id"])
+    database.execute(_insert("runs", COLUMNS), [row[name] for name in COLUMNS])
+    database.executemany(_insert("results", STEP_COLUMNS), steps)
+    words += [str(value) for step in steps for value in step[3:6] if value is not None]
+    text = " ".join(dict.fromkeys(filter(None, words)))
+    database.execute("INSERT INTO words VALUES (?, ?)", (folder.name, text))
+
+
+def _insert(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} VALUES ({', '.join('?' for _ in columns)})"  # noqa: S608
+
+
+def _row(folder: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    approval, git = told["approval"] or {}, told["git"] or {}
+    own = {
+        "folder": folder,
+        "operator": told["operator"]["principal"] or told["operator"]["os_user"],
+        "approval": approval.get("kind"),
+        "approved_by": approval.get("by"),
+        "review_due": approval.get("review_due"),
+        "changed": told["counts"]["changed"],
+        "failed": told["counts"]["failed"],
+        "commit_sha": git.get("commit"),
+        "dirty": git.get("dirty"),
+        "targets": " ".join(told["targets"]),
+        "steps": " ".join(told["parameters"]["steps"]),
+        "error": told["error"] and f"{told['error']['step']}: {told['error']['message']}",
+    }
+    return {name: own[name] if name in own else told[name] for name in COLUMNS}
+
+
+def _words(told: Mapping[str, Any]) -> list[str]:
+    names = ("run_id", "site", "mode", "outcome", "ticket", "reason")
+    words = [told[name] for name in names] + [*told["operator"].values(), *told["targets"]]
+    return [*words, *told["parameters"]["steps"], *(told["error"] or {}).values()]
+
+
+def _steps(folder: Path, run_id: str) -> list[tuple[Any, ...]]:
+    """Return a row for everything that was done; a change that was only planned is one, too."""
+    try:
+        steps = json.loads((folder / "results.json").read_bytes())["steps"]
+        return [(folder.name, run_id, *row) for step in steps for row in _step(step)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _step(step: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    done = step["outcomes"]
+    tried = {(entry.get("host"), entry.get("resource")) for entry in done}
+    planned = [c for c in step["changes"] if (c.get("host"), c.get("resource")) not in tried]
+    for entry in (*done, *planned):
+        values = {"outcome": "planned", **entry, "step": step["step"]}
+        yield tuple(values.get(name) for name in STEP_COLUMNS[2:])
+    for check in step["checks"]:
+        outcome = "passed" if check.get("passed") else "not passed"
+        where, name = check.get("where"), check.get("name")
+        yield (step["step"], where, name, "check", outcome, None, check.get("seen"))

@@ -1,0 +1,1 @@
+"""Signatures in the format of OpenSSH, and whose keys they are."""

@@ -1,0 +1,1 @@
+"""Whether an archive is as it was written, and what its witnesses have seen."""
