@@ -73,7 +73,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByLab(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = Path(nodeid.partition("::")[0])
-            return nodeid if path.parent.name == "unit" else lab_of(path)
+            return nodeid if "unit" in path.parts else lab_of(path)
 
     return ByLab(config, log)
 
@@ -95,7 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _stage(item: pytest.Item) -> int:
     assert isinstance(item, pytest.Function)
-    if item.path.parent.name != "lab" or lab_of(item.path) not in ("varied", "second"):
+    if item.path.parent != Path(__file__).parent or lab_of(item.path) not in ("varied", "second"):
         return 0
     marker = item.get_closest_marker("leaves")
     if "edge" not in item.fixturenames:

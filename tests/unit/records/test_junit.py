@@ -21,7 +21,7 @@ from runbook.records.journal.results import collect
 from runbook.records.journal.status import ENDED_WELL, Status
 from runbook.records.reading import junit
 
-RECORDED = Path(__file__).parents[1] / "data" / "records" / "run"
+RECORDED = Path(__file__).parents[2] / "data" / "records" / "run"
 OPENED = {"run_id": "r", "site": "lab", "site_file": "lab.yml", "mode": "apply"}
 STARTED = "2026-11-23T13:01:47.123Z"
 SUITE_COUNTS = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}

@@ -186,7 +186,7 @@ class TestChanging:
         later = datetime.now(UTC) + timedelta(days=8)
         due = prune.due
         monkeypatch.setattr(prune, "due", lambda *of_a_site: due(*of_a_site, later))
-        site, lab = tmp_path / "site.yml", Path(__file__).parents[2] / "parameters" / "lab.yml"
+        site, lab = tmp_path / "site.yml", Path(__file__).parents[3] / "parameters" / "lab.yml"
         site.write_text(f"extends: {lab}\nrecords:\n  retention_days: 7\n")
 
         shown = records_command(records, "prune", str(site))

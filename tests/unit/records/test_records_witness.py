@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from archives import ALICE, BOB, CAROL, RUNS, archive_in, by_both, edit, run, signer, write
 from servers import Client, free_port
-from test_records_attacks import lines_of, put_lines, rechained, reseal
+from test_attacks import lines_of, put_lines, rechained, reseal
 from typer.testing import CliRunner
 
 from runbook.cli.records import app

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from runbook.cli.site import app
 from runbook.site.schema import schema_text
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)

@@ -513,7 +513,7 @@ class TestInterruption:
             "try: place.run()\n"
             "except Exception as error: print(type(error).__name__, error.exit_code, error)\n"
         )
-        paths = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+        paths = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
         done = subprocess.run(
             [sys.executable, "-c", code, tmp_path, str(room)],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "RUNBOOK_KEY": str(place.key)},

@@ -15,7 +15,7 @@ from runbook.site import SiteInvalid, load
 from runbook.site.schema import schema
 from runbook.site.values import REFERENCE, SECRETS
 
-VALID = Path(__file__).parents[1] / "data" / "sites" / "valid.yml"
+VALID = Path(__file__).parents[2] / "data" / "sites" / "valid.yml"
 WANTED = "must say where the secret is: env:NAME, file:PATH or command:WORDS"
 NAME = "traefik.dashboard.users"
 SECRET = "s3cr3t-of-the-edge"  # noqa: S105

@@ -23,7 +23,7 @@ from runbook.masking.redact import Masker, MaskFilter, strip_ansi
 from runbook.masking.secret import Registry
 
 CANARY = "Tr0ub4dor&3 'x' \"y\""
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 
 
 @pytest.fixture

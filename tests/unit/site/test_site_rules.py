@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from runbook.site import Site, SiteInvalid, load, rules
 
-VALID = Path(__file__).parents[1] / "data" / "sites" / "valid.yml"
+VALID = Path(__file__).parents[2] / "data" / "sites" / "valid.yml"
 Changed = Callable[[str], list[str]]
 
 

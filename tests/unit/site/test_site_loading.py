@@ -14,7 +14,7 @@ import runbook.site
 from runbook.errors import BadInput
 from runbook.site import Setting, SiteFile, SiteInvalid, load
 
-SITES = Path(__file__).parents[1] / "data" / "sites"
+SITES = Path(__file__).parents[2] / "data" / "sites"
 
 
 @pytest.fixture(autouse=True)
@@ -275,7 +275,7 @@ class TestPackage:
             capture_output=True,
             text=True,
             check=True,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
         ).stdout.split()
 
         assert "runbook.site.loading" in loaded

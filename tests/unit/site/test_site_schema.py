@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from runbook.site.schema import schema, schema_text
 
-PARAMETERS = Path(__file__).parents[2] / "parameters"
+PARAMETERS = Path(__file__).parents[3] / "parameters"
 
 
 def objections(document: Any) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from runbook.site import Site, load, unaccepted_risks
 
-VALID = Path(__file__).parents[1] / "data" / "sites" / "valid.yml"
+VALID = Path(__file__).parents[2] / "data" / "sites" / "valid.yml"
 OPEN = "traefik: {dashboard: {insecure: true, port: 8080}}\n"
 
 

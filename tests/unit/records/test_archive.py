@@ -120,7 +120,7 @@ class TestClosedRun:
     def test_error(self, tmp_path: Path) -> None:
         """The first error is told, with at most 500 characters of its message."""
         steps = json.loads(
-            (Path(__file__).parents[1] / "data/records/run/results.json").read_text()
+            (Path(__file__).parents[2] / "data/records/run/results.json").read_text()
         )
         broken = steps["steps"][1] | {"status": "failed", "reason": "x" * 600}
         broken["errors"] = [{"kind": "Unreachable", "host": "docker02", "message": "y" * 600}]

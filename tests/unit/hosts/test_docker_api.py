@@ -29,7 +29,7 @@ from runbook.hosts.docker_api import (
     translated,
 )
 
-PROGRAM = Path(__file__).with_name("fake_docker.py")
+PROGRAM = Path(__file__).parents[1] / "fake_docker.py"
 
 
 @dataclass(frozen=True, slots=True)
