@@ -1,7 +1,6 @@
 """Headless runs: every step's notebook through papermill, and the record it leaves.
 
-Importing this package is cheap, and the archive of records reads its journals and results; what
-makes them is imported when a run starts.
+Importing this package is cheap; what makes a run is imported when one starts.
 """
 
 from __future__ import annotations

@@ -1,0 +1,59 @@
+"""The house: which room of the package imports which, held against the map in CONTRIBUTING.md."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from fakes import TOP
+
+ROW = re.compile(r"^\| `([a-z.]+)` \|[^|]*\|([^|]*)\|$", re.MULTILINE)
+UPWARD = {("steps", "notebook")}  # a step makes a table: stack_ls of traefik
+
+
+def drawn() -> dict[str, set[str]]:
+    """Return the map: the rooms from the ground up, and which others each imports."""
+    rows = ROW.findall((TOP / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    return {room: set(re.findall(r"[a-z.]+", others)) for room, others in rows}
+
+
+def room_of(module: str, seen_from: str) -> str:
+    """Return the room of a module; those of the archive are one to whoever is outside."""
+    depth = 2 if module.startswith("runbook.records.") and seen_from == "records" else 1
+    return ".".join(module.split(".")[1 : 1 + depth])
+
+
+def imported(source: str) -> Iterator[str]:
+    """Return what a module imports, wherever in it, and for its types only, too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def built() -> dict[str, set[str]]:
+    """Return the rooms there are, and which others each imports."""
+    rooms: dict[str, set[str]] = {}
+    for path in (TOP / "runbook").rglob("*.py"):
+        within = path.relative_to(TOP).with_suffix("").parts
+        here = ".".join(part for part in within if part != "__init__")
+        side = (*within, "")[1]
+        names = [name for name in imported(path.read_text()) if name.startswith("runbook.")]
+        rooms.setdefault(room_of(here, side), set()).update(room_of(name, side) for name in names)
+    return {room: others - {room} for room, others in rooms.items() if room}
+
+
+def test_the_map_shows_the_house_as_it_stands() -> None:
+    """There is no arrow but those that are drawn, and each that is drawn is there."""
+    assert built() == drawn()
+
+
+def test_arrows_go_to_what_stands_above_in_the_map() -> None:
+    """So there is no circle of rooms, but for what is known to be left."""
+    order = list(drawn())
+    arrows = {(room, other) for room, others in drawn().items() for other in others}
+
+    assert {(a, b) for a, b in arrows if order.index(b) > order.index(a)} == UPWARD
