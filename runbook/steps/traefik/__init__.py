@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runbook.changes import Change, Check
 from runbook.errors import Refused
@@ -24,9 +24,6 @@ from runbook.steps import CONVERGED, Row, host_rows
 from runbook.steps.traefik.tasks import Watch, host_of
 from runbook.steps.web import Asked, ask, asked
 from runbook.waiting import until
-
-if TYPE_CHECKING:
-    from runbook.notebook.tables import Shown
 
 RECIPE = "traefik.yml"
 ONE_EACH = "one task runs on every manager and nowhere else"
@@ -224,27 +221,23 @@ def verify(live: Live) -> list[Check]:
     return [Check(ONE_EACH, live.manager, wanted, seen), answered]
 
 
-def stack_ls(live: Live) -> Shown:
-    """Return ``docker stack ls`` of the first manager as a table."""
-    return _listed(live, "stack", "ls")
+def stack_ls(live: Live) -> list[dict[str, str]]:
+    """Return ``docker stack ls`` of the first manager, a line each by its columns."""
+    return _listed(live, "ls")
 
 
-def stack_ps(live: Live) -> Shown:
-    """Return ``docker stack ps`` of the stack as a table."""
-    return _listed(live, "stack", "ps", live.site.traefik.stack)
+def stack_ps(live: Live) -> list[dict[str, str]]:
+    """Return ``docker stack ps`` of the stack likewise: a line a task."""
+    return _listed(live, "ps", live.site.traefik.stack)
 
 
-def _listed(live: Live, *words: str) -> Shown:
+def _listed(live: Live, *words: str) -> list[dict[str, str]]:
     from runbook.hosts.docker_api import run_docker
-    from runbook.notebook.tables import table  # brings pandas, which only a notebook needs
 
     # An empty answer is one, so the command may end with an error: "nothing found in stack".
-    result = run_docker(live, *words, "--format", "{{json .}}", check=False)
+    result = run_docker(live, "stack", *words, "--format", "{{json .}}", check=False)
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    columns = list(lines[0]) if lines else []
-    command = " ".join(("docker", *words))
-    caption = command if lines else f"{command}: {result.stderr.strip()}"
-    return table(caption, columns, [line.values() for line in lines])
+    return lines or [{"docker": result.stderr.strip()}]
 
 
 def hosts_of_tasks(live: Live) -> set[str]:
