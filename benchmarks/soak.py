@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit"))
 
 from servers import Client, Sshd, generate_key, run_sshd
 
-from runbook.hosts.connection import Fleet, Transcript
+from runbook.hosts.fleet import Fleet
+from runbook.hosts.transcript import Transcript
 
 THREADS = 8  # sshd's MaxSessions is 10
 

@@ -1,4 +1,4 @@
-"""Connections to the hosts of a site: one SSH connection a host, for commands and the Engine API.
+"""A connection to one host: one SSH connection for commands and the Engine API.
 
 A host that cannot be reached raises ``Unreachable``, a login shell or a sudo that does not let the
 user act raises ``Refused``, a connection that ends during a command raises ``Lost``, and a command
@@ -8,41 +8,24 @@ that fails raises one of the errors of ``runbook.hosts.ssh.command``.
 from __future__ import annotations
 
 import secrets
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
 
 import paramiko
 
-from runbook.errors import IN_DOUBT, Lost, Refused, RunbookError, Unreachable
+from runbook.errors import IN_DOUBT, Lost, Refused, Unreachable
 from runbook.hosts.ssh.channel import Channel, Transport
 from runbook.hosts.ssh.command import CommandFailed, CommandTimeout, Result, last_words
-from runbook.hosts.ssh.config import SshConfig
 from runbook.hosts.ssh.errors import Deadline, no_session
-from runbook.hosts.ssh.keys import Identities
-from runbook.hosts.ssh.known_hosts import fingerprint
-from runbook.hosts.ssh.pool import Pool
 from runbook.hosts.ssh.script import after, becoming, command_line, running, until_fence
 from runbook.hosts.ssh.session import Spoken, all_errors, converse
 from runbook.hosts.ssh.sudo import not_begun
-from runbook.hosts.ssh.transport import Opener
 from runbook.hosts.transcript import Transcript
-
-if TYPE_CHECKING:
-    from runbook.site import SiteFile
-
-__all__ = ["CommandFailed", "CommandTimeout", "Connection", "Fleet", "Result", "Transcript"]
 
 SESSION_TIMEOUT_S = 10.0  # to open a channel on a connection that is already there
 BEGIN_TIMEOUT_S = 60.0  # for PAM, the startup files and sudo, which may ask a directory or DNS
-
-T = TypeVar("T")
 
 
 class Connection:
@@ -214,124 +197,6 @@ class Connection:
         return not_begun(self.host, self.user, said, status, attempt if sudo else None)
 
 
-class Fleet:
-    """The connections to a site's hosts, each opened on first use and kept; safe in threads.
-
-    Args:
-        site_file: The site.
-        transcript: Keeps what is run.
-
-    Raises:
-        BadInput: The SSH configuration cannot be used.
-    """
-
-    def __init__(self, site_file: SiteFile, transcript: Transcript) -> None:
-        site = site_file.site
-        self.transcript = transcript
-        self.config = SshConfig(
-            site_file.ssh_config_path,
-            {name: str(host.address) for name, host in site.hosts.items()},
-        )
-        opener = Opener(
-            connect_timeout_s=site.ssh.connect_timeout,
-            trust=f"runbook trust {site_file.path}",
-            identities=Identities(),
-        )
-        self.pool = Pool(opener)
-        self._lock = threading.Lock()
-        self._connections: dict[str, Connection] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __getitem__(self, host: str) -> Connection:
-        """Return the connection to a host, open.
-
-        Args:
-            host: Its name in the site, or in the SSH configuration.
-
-        Raises:
-            BadInput: The SSH configuration cannot be used for this host.
-            Unreachable: It cannot be reached, or is not the host it should be.
-        """
-        endpoint = self.config.endpoint(host)
-        self.pool.transport(endpoint)
-        reach = partial(self.pool.transport, endpoint)
-        with self._lock:
-            return self._connections.setdefault(
-                host, Connection(host, endpoint.user, reach, self.transcript)
-            )
-
-    @property
-    def host_keys(self) -> dict[str, str]:
-        """The fingerprint of each connected host's key by host, as ``ssh-keygen -l`` shows it."""
-        with self._lock:
-            connected = dict(self._connections)
-        keys = {host: known.transport.get_remote_server_key() for host, known in connected.items()}
-        return {host: fingerprint(key.asbytes()) for host, key in keys.items()}
-
-    def each(
-        self,
-        hosts: Iterable[str],
-        work: Callable[[Connection], T],
-        *,
-        progress: Callable[[str], None] | None = None,
-    ) -> dict[str, T]:
-        """Do the same on several hosts at once, and wait for all of them.
-
-        Args:
-            hosts: Their names.
-            work: What to do with each host's connection.
-            progress: Called with the name of each host where it was done, in the caller's thread.
-
-        Returns:
-            What came of it by host, in the order given.
-
-        Raises:
-            RunbookError: The first host's error, which also tells those of the others.
-        """
-        names = tuple(dict.fromkeys(hosts))
-        with ThreadPoolExecutor(max_workers=max(len(names), 1)) as pool:
-            tasks = {pool.submit(lambda host: work(self[host]), name): name for name in names}
-            for task in as_completed(tasks):
-                if progress and not task.exception():
-                    progress(tasks[task])
-        errors = [error for task in tasks if (error := task.exception())]
-        if errors:
-            raise _together(errors)
-        return {name: task.result() for task, name in tasks.items()}
-
-    @contextmanager
-    def fresh(self, host: str, address: str | None = None) -> Iterator[Connection]:
-        """Log in anew, whatever connection is open; closed at the end of the block.
-
-        Args:
-            host: Its name. The key offered must be this host's.
-            address: Another address to meet it at, such as the VIP.
-
-        Raises:
-            Unreachable: No new connection comes through, or another host answers there.
-        """
-        endpoint = self.config.endpoint(host, address)
-        transport = self.pool.open(endpoint)
-        try:
-            yield Connection(host, endpoint.user, lambda: transport, self.transcript)
-        finally:
-            transport.close()
-
-    def close(self) -> None:
-        """Close every connection, the jump hosts' last."""
-        self.pool.close()
-
-
 def _fence() -> str:
     return secrets.token_hex(16)
 
@@ -339,14 +204,3 @@ def _fence() -> str:
 def _text(said: bytes | bytearray) -> str:
     # Every byte can be put back, such as those of a firewall rule; records show what is no UTF-8.
     return said.decode("utf-8", errors="surrogateescape")
-
-
-def _together(errors: Sequence[BaseException]) -> BaseException:
-    """Return the first error with the others told in it; something unforeseen comes first."""
-    for error in errors:
-        if not isinstance(error, RunbookError):
-            return error
-    first, *others = dict.fromkeys(errors)  # one dead jump host is one error, not one a host
-    if others and isinstance(first, RunbookError):
-        first.message += "".join(f"\n  also {error}" for error in others)
-    return first

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import paramiko
 
 from runbook.errors import BadInput, Refused, Unreachable
-from runbook.hosts.connection import Fleet
+from runbook.hosts.fleet import Fleet
 from runbook.hosts.ssh.config import Endpoint
 from runbook.hosts.ssh.errors import wrong_host_key
 from runbook.hosts.ssh.known_hosts import fingerprint

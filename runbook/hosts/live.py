@@ -18,7 +18,8 @@ from runbook.site import Site, SiteFile
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from runbook.hosts.connection import Connection, Fleet
+    from runbook.hosts.connection import Connection
+    from runbook.hosts.fleet import Fleet
 
 
 class Answers(dict[str, str]):

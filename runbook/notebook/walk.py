@@ -17,7 +17,7 @@ from typing import Any
 from runbook.apply import Outcome, Reports, apply
 from runbook.changes import Change, Check, Plan, blocking
 from runbook.errors import BadInput, RunbookError
-from runbook.hosts.connection import Fleet
+from runbook.hosts.fleet import Fleet
 from runbook.hosts.live import Live
 from runbook.hosts.transcript import Transcript
 from runbook.lock import SwarmLock, site_lock

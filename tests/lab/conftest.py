@@ -24,7 +24,7 @@ import pytest
 from witnesses import must
 
 from runbook.errors import RunbookError
-from runbook.hosts.connection import Fleet
+from runbook.hosts.fleet import Fleet
 from runbook.lab import VARIED_LAB, Lab, LabError, Topology
 from runbook.notebook import walk
 from runbook.steps import STEPS

@@ -23,8 +23,9 @@ import requests
 from requests.adapters import BaseAdapter
 
 from runbook.changes import Change
-from runbook.hosts.connection import CommandFailed, Fleet, Result
+from runbook.hosts.fleet import Fleet
 from runbook.hosts.live import Live
+from runbook.hosts.ssh.command import CommandFailed, Result
 from runbook.site import Site, SiteFile, load
 
 TOP = Path(__file__).parents[2]

@@ -143,7 +143,8 @@ def read_back(site_file: SiteFile) -> Journals:
 
     Source: journalctl(1).
     """
-    from runbook.hosts.connection import Fleet, Transcript
+    from runbook.hosts.fleet import Fleet
+    from runbook.hosts.transcript import Transcript
 
     def ask(connection: Connection) -> tuple[Seen, ...]:
         return parse(connection.host, connection.run(_READ, sudo=True).stdout)

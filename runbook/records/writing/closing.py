@@ -24,7 +24,7 @@ from runbook.records.verify import witness
 from runbook.records.writing import evidence
 
 if TYPE_CHECKING:
-    from runbook.hosts.connection import Fleet
+    from runbook.hosts.fleet import Fleet
     from runbook.site import SiteFile
 
 JOURNAL, RESULTS, PAGE = "journal.jsonl", "results.json", "report.html"
@@ -50,7 +50,7 @@ class Withheld(RunbookError):
 def warm() -> None:
     """Import what closing takes, so that it is there when the run is over."""
     for name in (
-        "runbook.hosts.connection",
+        "runbook.hosts.fleet",
         "runbook.records.page.page",
         "markdown_it",
         "pygments.lexers",
@@ -104,7 +104,8 @@ def testify(site_file: SiteFile, folder: Path, sealed: Sealed) -> Testimony | No
     told = json.loads((folder / STATEMENT).read_bytes())["predicate"]
     if not site_file.site.records.witness or told["mode"] == "plan" or not told["targets"]:
         return None
-    from runbook.hosts.connection import Fleet, Transcript
+    from runbook.hosts.fleet import Fleet
+    from runbook.hosts.transcript import Transcript
 
     begun = witness.begun(folder.parent, sealed.head.principal)
     text = witness.text("closed", sealed.run_id, sealed.head, begun)

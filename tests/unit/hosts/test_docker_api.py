@@ -18,7 +18,7 @@ from servers import Client, Sshd
 
 from runbook.errors import BadInput, Lost, Refused, RunbookError, Unreachable
 from runbook.hosts import docker_api
-from runbook.hosts.connection import Connection, Fleet, Transcript
+from runbook.hosts.connection import Connection
 from runbook.hosts.docker_api import (
     DOCKER_ERRORS,
     Absent,
@@ -28,6 +28,8 @@ from runbook.hosts.docker_api import (
     engine,
     translated,
 )
+from runbook.hosts.fleet import Fleet
+from runbook.hosts.transcript import Transcript
 
 PROGRAM = Path(__file__).parents[1] / "fake_docker.py"
 

@@ -12,8 +12,9 @@ from servers import LOOPBACK, Client, Sshd, free_port
 
 from runbook.cli.host_keys import confirm_keys
 from runbook.errors import BadInput, Refused, Unreachable
-from runbook.hosts.connection import Fleet, Transcript
+from runbook.hosts.fleet import Fleet
 from runbook.hosts.host_keys import Offered, offered_keys, pin
+from runbook.hosts.transcript import Transcript
 from runbook.site import SiteFile
 
 BEHIND = ("docker01", "docker02", "docker03", "docker04")

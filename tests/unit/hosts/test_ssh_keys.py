@@ -15,9 +15,10 @@ import pytest
 from servers import Client, Sshd, generate_key
 
 from runbook.errors import Unreachable
-from runbook.hosts.connection import Fleet, Transcript
+from runbook.hosts.fleet import Fleet
 from runbook.hosts.ssh.config import Endpoint, SshConfig
 from runbook.hosts.ssh.keys import Identities, read_key_file
+from runbook.hosts.transcript import Transcript
 
 
 @dataclass(frozen=True, slots=True)

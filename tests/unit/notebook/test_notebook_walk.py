@@ -24,7 +24,7 @@ from runbook.errors import (
     RunbookError,
     Unreachable,
 )
-from runbook.hosts.connection import Fleet
+from runbook.hosts.fleet import Fleet
 from runbook.hosts.live import Live
 from runbook.masking.redact import Masker
 from runbook.masking.secret import Registry

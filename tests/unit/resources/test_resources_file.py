@@ -13,8 +13,8 @@ from fakes import Command, FakeFleet, done, live, local, parameters, recorded
 
 from runbook.changes import Change
 from runbook.errors import Refused, RunbookError
-from runbook.hosts.connection import CommandFailed
 from runbook.hosts.live import Live
+from runbook.hosts.ssh.command import CommandFailed
 from runbook.resources.file import (
     BEGIN,
     END,
