@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import getpass
 import json
-import os
 import socket
 import threading
 import time
@@ -44,10 +43,6 @@ PATIENCE_S = 20.0
 # do; macOS has it in CLOCK_MONOTONIC. Source: clock_gettime(2).
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-RUN = "RUNBOOK_RUN_ID"
-"""The environment variable that tells a kernel which run it serves."""
-
-
 _of_run: SwarmLock | None = None
 """The lock of the run that this process is a kernel of."""
 
@@ -64,7 +59,7 @@ def site_lock(live: Live, step: str) -> Iterator[SwarmLock]:
         Refused: Another run holds the lock and renews it.
     """
     global _of_run  # noqa: PLW0603  # as the process, it is one
-    if not os.environ.get(RUN):
+    if not live.context.run_id:
         with SwarmLock(live, step) as lock:
             yield lock
         return
@@ -93,7 +88,7 @@ class SwarmLock:
         self._live = live
         self.step = step
         self._labels = {
-            "runbook.run": os.environ.get(RUN) or uuid.uuid4().hex,
+            "runbook.run": live.context.run_id or uuid.uuid4().hex,
             "runbook.operator": f"{getpass.getuser()}@{socket.gethostname()}",
         }
         self._renewed = 0.0

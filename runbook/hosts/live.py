@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from runbook.context import RunContext
 from runbook.errors import RunbookError
 from runbook.hosts.ssh.command import Result, last_words
 from runbook.site import Site, SiteFile
@@ -39,11 +40,13 @@ class Live:
         site_file: The declared site with its origins.
         fleet: The connections; opened on first use.
         say: Called with a host and a sentence when something takes time.
+        context: The run that this process serves.
     """
 
     site_file: SiteFile
     fleet: Fleet
     say: Callable[[str | None, str], None] = field(default=lambda _host, _message: None)
+    context: RunContext = field(default_factory=RunContext)
 
     @property
     def site(self) -> Site:

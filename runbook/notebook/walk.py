@@ -6,7 +6,6 @@ step.observe(); step.plan(); step.apply(); step.verify()
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 
 from runbook.apply import Outcome, Reports, apply
 from runbook.changes import Change, Check, Plan, blocking
+from runbook.context import RunContext
 from runbook.errors import BadInput, RunbookError
 from runbook.hosts.fleet import Fleet
 from runbook.hosts.live import Live
@@ -63,15 +63,16 @@ def open_step(name: str, site: str, mode: str) -> Step:
         if not path.is_absolute() and not path.exists() and (Path("..") / path).exists():
             path = Path("..") / path
         site_file = load(path)
-        return Step(find(name), site_file, mode, _fleet(path, site_file.site.model_dump_json()))
+        context = RunContext.from_environ()
+        fleet = _fleet(path, site_file.site.model_dump_json(), context.record)
+        return Step(find(name), site_file, mode, fleet, context)
 
 
 # A kernel keeps its connections, so that a cell run again, and the next notebook in the same
 # kernel, need not open them anew.
 @lru_cache(maxsize=1)
-def _fleet(path: Path, declared: str) -> Fleet:
+def _fleet(path: Path, declared: str, record: str) -> Fleet:
     del declared  # part of the key: a site that was edited is another one
-    record = os.environ.get("RUNBOOK_RECORD")
     return Fleet(load(path), Transcript(Path(record) / "transcript.jsonl" if record else None))
 
 
@@ -95,10 +96,12 @@ def _reporting(step: str) -> Iterator[None]:
 class Step:
     """One step of one site; the methods are the notebook's parts, in order."""
 
-    def __init__(self, info: StepInfo, site_file: SiteFile, mode: str, fleet: Fleet) -> None:
+    def __init__(
+        self, info: StepInfo, site_file: SiteFile, mode: str, fleet: Fleet, context: RunContext
+    ) -> None:
         self._info = info
         self._mode = mode
-        self._live = Live(site_file, fleet, self._say)
+        self._live = Live(site_file, fleet, self._say, context)
         self._facts: Any = None
         self._plan: Plan | None = None
         self._applied = False
@@ -190,13 +193,15 @@ class Step:
         with _reporting(self._info.name):
             if plan.changes:
                 _raise(refusals.risky(self._live.site, self._info.name))
-                approved.refuse_moved(self._info.name, self._part(plan))
+                approved.refuse_moved(
+                    self._info.name, self._part(plan), self._live.context.approved
+                )
             with site_lock(self._live, self._info.name) as lock:
                 return self._make(plan, lock) if plan.changes else _nothing()
 
     def _make(self, plan: Plan, lock: SwarmLock) -> Shown:
         _raise(refusals.moved(plan, self._planned(self._read())))
-        _tell_witnesses(self._live.fleet, tuple(self._live.site.managers))
+        _tell_witnesses(self._live)
         self._applied = True
         outcomes = apply(self._live, plan, Reports(self._begun, self._report), lock.proceed)
         shown = outcomes_table(outcomes, len(plan.changes))
@@ -290,12 +295,15 @@ def _nothing() -> Shown:
     return table("0 changes to make.", [], [])
 
 
-@cache
-def _tell_witnesses(fleet: Fleet, managers: tuple[str, ...]) -> None:
+def _tell_witnesses(live: Live) -> None:
     """Have the managers know of the run before its first change, where a witness is wanted."""
-    text = os.environ.get(witness.VARIABLE)
-    if text:
-        fleet.each(managers, lambda connection: witness.write(connection, text))
+    if live.context.witness:
+        _write_witnesses(live.fleet, tuple(live.site.managers), live.context.witness)
+
+
+@cache
+def _write_witnesses(fleet: Fleet, managers: tuple[str, ...], text: str) -> None:
+    fleet.each(managers, lambda connection: witness.write(connection, text))
 
 
 def _raise(error: RunbookError | None) -> None:

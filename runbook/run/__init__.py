@@ -87,9 +87,9 @@ def run(
     opening = prepare(site_file, request)
     record = Record(opening.archive, site_file.site.name, listener)
     with _writing(record, BadInput):
-        environment = begin(record, site_file, request, opening, {s: s in chosen for s in steps})
+        context = begin(record, site_file, request, opening, {s: s in chosen for s in steps})
     with _writing(record, RunbookError):
-        surprise = Runner(site_file, request, chosen, record, environment).run()
+        surprise = Runner(site_file, request, chosen, record, context).run()
         results, sealed = record.close()
     if surprise is not None:
         raise surprise

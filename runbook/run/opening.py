@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runbook.context import RunContext
 from runbook.errors import BadInput, Refused, RunbookError
 from runbook.masking.redact import MASKER
 from runbook.records.archive import canonical, provenance
@@ -18,7 +19,6 @@ from runbook.records.archive.statement import PLAN, Context
 from runbook.records.verify import witness
 from runbook.records.writing.record import Record
 from runbook.run.selection import Request, Step
-from runbook.steps.approved import APPROVED
 
 if TYPE_CHECKING:
     from runbook.site import SiteFile
@@ -76,7 +76,7 @@ def begin(
     request: Request,
     opening: Opening,
     steps: Mapping[Step, bool],
-) -> dict[str, str]:
+) -> RunContext:
     """Enter the run into ledger and journal, before anything is contacted.
 
     Args:
@@ -87,7 +87,7 @@ def begin(
         steps: Every step there is, and whether it was asked for.
 
     Returns:
-        Variables for the kernels.
+        What the kernels are told.
 
     Raises:
         Refused: The key cannot sign; no record is left.
@@ -100,17 +100,17 @@ def begin(
     except RunbookError:
         record.discard()
         raise
-    environment = {}
+    approved, opened = "", ""
     if opening.approved is not None:
         from runbook.records.keeping import approve
 
         planned, approval = opening.approved
         shutil.copyfile(planned / PLAN, record.folder / PLAN)
         approve.place(approval, record.folder)
-        environment[APPROVED] = str(record.folder / PLAN)
+        approved = str(record.folder / PLAN)
     if site_file.site.records.witness:
         begun = witness.begun(record.archive.folder, head.principal)
-        environment[witness.VARIABLE] = witness.text("opened", record.run_id, head, begun)
+        opened = witness.text("opened", record.run_id, head, begun)
     record.keep_sources(request.notebooks / step.notebook for step in steps if steps[step])
     record.journal.write(
         "run opened",
@@ -129,7 +129,7 @@ def begin(
     for killed in record.killed:
         record.journal.write("record closed", record=killed.name)
     record.journal.sync()
-    return environment
+    return RunContext(record.run_id, str(record.folder), approved, opened)
 
 
 def _key(site_file: SiteFile) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +13,7 @@ from graphlib import TopologicalSorter
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from runbook.context import RunContext
 from runbook.notebook.events import SWITCH
 from runbook.records.journal.results import (
     collect,
@@ -53,7 +54,7 @@ class Runner:
         request: What is run.
         steps: The steps to run.
         record: Receives what happens; its journal is opened.
-        environment: Variables for the kernels.
+        context: What the kernels are told.
     """
 
     def __init__(
@@ -62,11 +63,11 @@ class Runner:
         request: Request,
         steps: tuple[Step, ...],
         record: Record,
-        environment: Mapping[str, str],
+        context: RunContext,
     ) -> None:
         self.site_file = site_file
         self.request = request
-        self.environment = environment
+        self.context = context
         self.steps = {step.name: step for step in steps}
         self.needs = order(steps, site_file.site)
         self.record = record
@@ -97,12 +98,7 @@ class Runner:
     def _start_kernels(self) -> None:
         from runbook.run.kernels import Kernel
 
-        environment = {
-            SWITCH: "1",
-            "RUNBOOK_RUN_ID": self.record.run_id,
-            "RUNBOOK_RECORD": str(self.record.folder),
-            **self.environment,
-        }
+        environment = {SWITCH: "1", **self.context.to_environ()}
 
         def start(log: str) -> None:
             kernel = Kernel(environment, self.record.folder / log)

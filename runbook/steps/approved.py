@@ -1,12 +1,8 @@
-"""One step's part of a sealed plan, and whether it is still what was approved.
-
-The runner names the approved plan in ``RUNBOOK_APPROVED``; without it, nothing has to be approved.
-"""
+"""One step's part of a sealed plan, and whether it is still what was approved."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +14,6 @@ from runbook.masking.redact import MASKER
 if TYPE_CHECKING:
     from runbook.hosts.live import Live
     from runbook.steps import Row, StepInfo
-
-APPROVED = "RUNBOOK_APPROVED"
 
 State = dict[str, dict[str, dict[str, str]]]
 
@@ -52,17 +46,17 @@ def _text(value: str) -> str:
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def moved(step: str, now: dict[str, Any]) -> list[str]:
+def moved(step: str, now: dict[str, Any], plan: str) -> list[str]:
     """Return how a step's part differs from the approved one, a line a difference.
 
     Args:
         step: The step.
         now: Its part, made from what was just read.
+        plan: The file with the approved plan; empty: nothing has to be approved.
     """
-    place = os.environ.get(APPROVED)
-    if not place:
+    if not plan:
         return []
-    approved = json.loads(Path(place).read_text(encoding="utf-8"))["steps"].get(step)
+    approved = json.loads(Path(plan).read_text(encoding="utf-8"))["steps"].get(step)
     if approved is None:
         return ["what was approved has no plan of this step"]
     if approved == now:
@@ -70,13 +64,13 @@ def moved(step: str, now: dict[str, Any]) -> list[str]:
     return list(_differences(approved, now)) or ["the changes are not those that were approved"]
 
 
-def refuse_moved(step: str, now: dict[str, Any]) -> None:
+def refuse_moved(step: str, now: dict[str, Any], plan: str) -> None:
     """Refuse to go on where a step's part is not the approved one.
 
     Raises:
         Refused: It is not; the message names what moved.
     """
-    found = moved(step, now)
+    found = moved(step, now, plan)
     if found:
         raise Refused(
             "the world has moved since the plan was approved:\n"

@@ -23,6 +23,7 @@ import requests
 from requests.adapters import BaseAdapter
 
 from runbook.changes import Change
+from runbook.context import RunContext
 from runbook.hosts.fleet import Fleet
 from runbook.hosts.live import Live
 from runbook.hosts.ssh.command import CommandFailed, Result
@@ -254,10 +255,11 @@ def live(
     site_file: SiteFile,
     answer: Answer | FakeFleet = silent,
     engine: Mapping[str, Any] | FakeEngine | None = None,
+    run_id: str = "",
 ) -> Live:
     """Return a site together with hosts and an engine that are not there."""
     fleet = answer if isinstance(answer, FakeFleet) else FakeFleet(answer)
-    made = Live(site_file, cast(Fleet, fleet))
+    made = Live(site_file, cast(Fleet, fleet), context=RunContext(run_id))
     adapter = engine if isinstance(engine, FakeEngine) else FakeEngine(engine or {})
     vars(made)["engine"] = adapter.client  # where functools.cached_property looks first
     return made

@@ -35,9 +35,9 @@ def hurried(probe: Callable[[], Any], **options: Any) -> Any:
     return until(probe, **(options | {"every_s": 0.005}))
 
 
-def taking(store: ConfigStore, step: str = "traefik") -> SwarmLock:
+def taking(store: ConfigStore, run_id: str = "") -> SwarmLock:
     """Return a lock of one step, not yet taken."""
-    return SwarmLock(live(parameters("article"), engine=store), step)
+    return SwarmLock(live(parameters("article"), engine=store, run_id=run_id), "traefik")
 
 
 def names(store: ConfigStore) -> list[str]:
@@ -86,11 +86,9 @@ class TestTaken:
                 raise error
         assert names(store) == [NAME]
 
-    def test_says_whose_it_is(self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_says_whose_it_is(self, store: ConfigStore) -> None:
         """Its labels have the run and the operator, after a renewal too."""
-        monkeypatch.setenv("RUNBOOK_RUN_ID", "20261123T130000Z-1")
-
-        with taking(store):
+        with taking(store, run_id="20261123T130000Z-1"):
             assert comes_true(lambda: "runbook.renewed" in labels(store))
             assert labels(store)["runbook.run"] == "20261123T130000Z-1"
             assert "@" in labels(store)["runbook.operator"]
@@ -124,7 +122,6 @@ class TestRun:
     @pytest.fixture(autouse=True)
     def kernel(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """This process is a kernel of run r1, and has taken nothing yet."""
-        monkeypatch.setenv("RUNBOOK_RUN_ID", "r1")
         monkeypatch.setattr(lock, "_of_run", None)
         monkeypatch.setattr(lock.atexit, "register", self.at_exit.append)
 
@@ -139,9 +136,9 @@ class TestRun:
 
     def test_is_kept_between_steps(self, store: ConfigStore) -> None:
         """It is taken once, kept after the block, and given back when the kernel ends."""
-        with site_lock(live(parameters("article"), engine=store), "network") as first:
+        with site_lock(live(parameters("article"), engine=store, run_id="r1"), "network") as first:
             pass
-        with site_lock(live(parameters("article"), engine=store), "traefik") as second:
+        with site_lock(live(parameters("article"), engine=store, run_id="r1"), "traefik") as second:
             assert first is second
             assert second.step == "traefik"
         assert names(store) == [NAME]
@@ -151,7 +148,9 @@ class TestRun:
     def test_is_joined_by_the_other_kernel(self, store: ConfigStore) -> None:
         """A lock of the same run is no other's; at the end it may be gone already."""
         store.put(NAME, "sibling", **OTHER | {"runbook.run": "r1"})
-        with site_lock(live(parameters("article"), engine=store), "keepalived") as taken:
+        with site_lock(
+            live(parameters("article"), engine=store, run_id="r1"), "keepalived"
+        ) as taken:
             assert comes_true(lambda: "runbook.renewed" in labels(store))
             taken.proceed()
         store.held.clear()
@@ -168,7 +167,9 @@ class TestRun:
 
         looks = iter(range(100))
         store.before_list = lambda: replaced() if next(looks) > 1 else None
-        with site_lock(live(parameters("article"), engine=store), "keepalived") as taken:
+        with site_lock(
+            live(parameters("article"), engine=store, run_id="r1"), "keepalived"
+        ) as taken:
             taken.proceed()
         self.end()
         assert names(store) == []
@@ -180,7 +181,7 @@ class TestRun:
 
         with (
             pytest.raises(Refused, match="run r2 of ana@laptop is changing this site"),
-            site_lock(live(parameters("article"), engine=store), "network"),
+            site_lock(live(parameters("article"), engine=store, run_id="r1"), "network"),
         ):
             pass
         assert self.at_exit == []
@@ -189,7 +190,7 @@ class TestRun:
         self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A connection that is lost at the end leaves it to go stale, and no traceback."""
-        with site_lock(live(parameters("article"), engine=store), "network"):
+        with site_lock(live(parameters("article"), engine=store, run_id="r1"), "network"):
             pass
         monkeypatch.setattr(store, "_delete", lambda _held: Failure(503, "gone"))
         self.end()
@@ -268,13 +269,10 @@ class TestOther:
             loser.__enter__()
         assert list(store.held) == ["dead"]
 
-    def test_other_kernel_of_the_run_that_was_faster(
-        self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_other_kernel_of_the_run_that_was_faster(self, store: ConfigStore) -> None:
         """Of a run's two kernels that take over a dead lock one does, and the other joins it."""
-        monkeypatch.setenv("RUNBOOK_RUN_ID", "r1")
         store.put(NAME, "dead", **OTHER)
-        second = taking(store)
+        second = taking(store, run_id="r1")
         update = second._update
 
         def slow(seen: dict[str, Any], labels: dict[str, str]) -> bool:

@@ -88,7 +88,8 @@ class Rehearsed:
 
 def rehearsed(live: Live, step: str) -> Rehearsed:
     """Plan a step without a word, and return what is in its way."""
-    info, silent = find(step), Live(live.site_file, live.fleet)
+    info = find(step)
+    silent = Live(live.site_file, live.fleet, context=live.context)
     try:
         facts = info.module.observe(silent)
         plan = Plan(step, tuple(info.module.plan(silent, facts)))
@@ -101,7 +102,8 @@ def rehearsed(live: Live, step: str) -> Rehearsed:
         todo = error.todo or "run it again, and mend this where it comes again"
         found = Finding(Level.WARNING, error.host or "site", step, error.message, why, todo)
         return Rehearsed(step, found=found)
-    moved = approved.moved(step, approved.part(info, silent, facts, plan))
+    part = approved.part(info, silent, facts, plan)
+    moved = approved.moved(step, part, silent.context.approved)
     return Rehearsed(step, bool(plan.changes), unapproved(step, moved))
 
 

@@ -14,6 +14,7 @@ import pytest
 from fakes import TOP, ConfigStore, FakeFleet, converged, declared, parameters, swarm
 
 from runbook.changes import Change, Check
+from runbook.context import RunContext
 from runbook.errors import (
     IN_DOUBT,
     BadInput,
@@ -139,7 +140,8 @@ def stepping(
     info: StepInfo, mode: str, store: ConfigStore, site_file: SiteFile, fleet: Any = None
 ) -> Step:
     """Return a step whose hosts are not there."""
-    step = Step(info, site_file, mode, cast(Fleet, fleet or FakeFleet()))
+    hosts = cast(Fleet, fleet or FakeFleet())
+    step = Step(info, site_file, mode, hosts, RunContext.from_environ())
     vars(step.live)["engine"] = store.client
     return step
 
@@ -514,7 +516,7 @@ def approved(
     part = step._part(step._shown_plan())
     path = tmp_path / "plan.json"
     path.write_text(json.dumps({"steps": {"pretended": part}}))
-    monkeypatch.setenv(sealed.APPROVED, str(path))
+    monkeypatch.setenv("RUNBOOK_APPROVED", str(path))
     return part
 
 

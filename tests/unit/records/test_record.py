@@ -787,9 +787,10 @@ class TestApproved:
             a.kind for a in report(place.records).anomalies if a.run_id == result.record.name
         }
 
-    def test_reaches_the_notebooks(self, place: Workplace) -> None:
-        """The kernels are told where the approved plan is, and only then."""
-        ask = f"tell(**{plan()})\nimport os\nos.environ.get('RUNBOOK_APPROVED')"
+    def test_reaches_the_notebooks(self, place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The kernels are told where the approved plan is, and only then, and by the run alone."""
+        monkeypatch.setenv("RUNBOOK_APPROVED", "of the operator")
+        ask = f"tell(**{plan()})\nimport os\nos.environ['RUNBOOK_APPROVED'] or None"
         place.cells("asks", ask)
         run_id = planned(place)
         approved(place, run_id)

@@ -11,7 +11,7 @@ import pytest
 
 from runbook.errors import Refused
 from runbook.steps import Row
-from runbook.steps.approved import APPROVED, moved, refuse_moved, state
+from runbook.steps.approved import moved, refuse_moved, state
 
 SEEN = {"docker01": {"network frontend": {"driver": "overlay", "scope": "swarm"}}}
 FILES = {"docker01": {"/etc/f": "a\n"}, "docker02": {"/etc/f": "a\n"}}
@@ -19,13 +19,13 @@ PART: dict[str, Any] = {"digest": "0" * 64, "observed": SEEN, "files": FILES, "c
 
 
 @pytest.fixture
-def approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Approve a plan: ``approved(network=PART)``."""
+def approved(tmp_path: Path) -> Callable[..., str]:
+    """Approve a plan: ``approved(network=PART)`` returns its file."""
 
-    def approve(**steps: Any) -> None:
+    def approve(**steps: Any) -> str:
         path = tmp_path / "plan.json"
         path.write_text(json.dumps({"schema": 1, "site": {}, "image": None, "steps": steps}))
-        monkeypatch.setenv(APPROVED, str(path))
+        return str(path)
 
     return approve
 
@@ -53,37 +53,32 @@ class TestState:
 class TestMoved:
     """What is no longer as it was approved."""
 
-    def test_equal(self, approved: Callable[..., None]) -> None:
+    def test_equal(self, approved: Callable[..., str]) -> None:
         """The same part is let through, whatever else was approved."""
-        approved(network=PART, traefik={})
+        plan = approved(network=PART, traefik={})
 
-        assert moved("network", PART) == []
-        refuse_moved("network", PART)
+        assert moved("network", PART, plan) == []
+        refuse_moved("network", PART, plan)
 
-    def test_no_approval_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_approval_asked(self) -> None:
         """Without an approved plan nothing has to be as it was."""
-        for value in (None, ""):
-            monkeypatch.delenv(APPROVED, raising=False)
-            if value is not None:
-                monkeypatch.setenv(APPROVED, value)
+        assert moved("network", PART, "") == []
 
-            assert moved("network", PART) == []
-
-    def test_fact(self, approved: Callable[..., None]) -> None:
+    def test_fact(self, approved: Callable[..., str]) -> None:
         """A fact that moved is named with what was there and what is."""
         now = {"docker01": {"network frontend": {"driver": "overlay", "scope": "local"}}}
-        approved(network=PART)
+        plan = approved(network=PART)
 
-        assert moved("network", PART | {"observed": now}) == [
+        assert moved("network", PART | {"observed": now}, plan) == [
             "docker01/network frontend/scope: swarm → local"
         ]
 
-    def test_fact_that_came_or_went(self, approved: Callable[..., None]) -> None:
+    def test_fact_that_came_or_went(self, approved: Callable[..., str]) -> None:
         """What one of the two does not have is absent there."""
         now = {"docker02": {"network frontend": {"driver": "overlay"}}}
-        approved(network=PART)
+        plan = approved(network=PART)
 
-        assert moved("network", PART | {"observed": now}) == [
+        assert moved("network", PART | {"observed": now}, plan) == [
             "docker01/network frontend/driver: overlay → absent",
             "docker01/network frontend/scope: swarm → absent",
             "docker02/network frontend/driver: absent → overlay",
@@ -98,33 +93,35 @@ class TestMoved:
         ],
     )
     def test_file(
-        self, approved: Callable[..., None], written: dict[str, Any], places: list[str]
+        self, approved: Callable[..., str], written: dict[str, Any], places: list[str]
     ) -> None:
         """A file that would be written otherwise is named without its content."""
-        approved(network=PART)
+        plan = approved(network=PART)
 
-        assert moved("network", PART | {"files": written}) == [
+        assert moved("network", PART | {"files": written}, plan) == [
             f"{place}//etc/f: would be written otherwise" for place in places
         ]
 
     @pytest.mark.parametrize("part", [{"changes": [{"host": "docker01"}]}, {"digest": "1" * 64}])
-    def test_changes(self, approved: Callable[..., None], part: dict[str, Any]) -> None:
+    def test_changes(self, approved: Callable[..., str], part: dict[str, Any]) -> None:
         """Other changes to the same facts and files are not what was approved either."""
-        approved(network=PART)
+        plan = approved(network=PART)
 
-        assert moved("network", PART | part) == ["the changes are not those that were approved"]
+        assert moved("network", PART | part, plan) == [
+            "the changes are not those that were approved"
+        ]
 
-    def test_step_that_was_not_approved(self, approved: Callable[..., None]) -> None:
+    def test_step_that_was_not_approved(self, approved: Callable[..., str]) -> None:
         """A step of which the approved plan says nothing is not applied."""
-        approved(network=PART)
+        plan = approved(network=PART)
 
-        assert moved("traefik", PART) == ["what was approved has no plan of this step"]
+        assert moved("traefik", PART, plan) == ["what was approved has no plan of this step"]
 
-    def test_refusal(self, approved: Callable[..., None]) -> None:
+    def test_refusal(self, approved: Callable[..., str]) -> None:
         """It names the step, all that moved, and what to do."""
-        approved(network=PART)
+        plan = approved(network=PART)
         with pytest.raises(Refused) as refused:
-            refuse_moved("network", PART | {"observed": {}, "files": {}})
+            refuse_moved("network", PART | {"observed": {}, "files": {}}, plan)
 
         assert refused.value.step == "network"
         assert refused.value.message.splitlines() == [
