@@ -7,7 +7,6 @@ Everything is masked before its first byte reaches the disk: values that the pro
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -138,39 +137,3 @@ class Masker:
 
 MASKER = Masker()
 """Masks what this process knows; everything that writes shares it."""
-
-
-class MaskFilter(logging.Filter):
-    """Masks what a handler writes: the message, its arguments, the traceback and what was added.
-
-    It belongs on the handler: a filter of a logger does not see what other loggers pass on
-    (docs.python.org, Logging HOWTO).
-    """
-
-    _OWN = frozenset(logging.makeLogRecord({}).__dict__)
-
-    def __init__(self, masker: Masker = MASKER) -> None:
-        super().__init__()
-        self._masker = masker
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Mask a record in place, and let it pass."""
-        mask = self._masker.mask
-        record.msg, record.args = mask(_message(record)), ()
-        if record.exc_info:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-            record.exc_info = None
-        if record.exc_text:
-            record.exc_text = mask(record.exc_text)
-        if record.stack_info:
-            record.stack_info = mask(record.stack_info)
-        for name in record.__dict__.keys() - self._OWN:
-            setattr(record, name, self._masker.mask_json({name: getattr(record, name)})[name])
-        return True
-
-
-def _message(record: logging.LogRecord) -> str:
-    try:
-        return record.getMessage()
-    except (TypeError, ValueError, KeyError):  # the arguments do not fit the message
-        return f"{record.msg} {record.args}"

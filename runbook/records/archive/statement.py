@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook.errors import RunbookError
-from runbook.records.archive import canonical, provenance
+from runbook.records.archive import canonical
 from runbook.records.journal.status import ENDED_WELL, NOT_RUN
 
 TYPE = "https://in-toto.io/Statement/v1"
@@ -242,13 +242,3 @@ def _commanded(path: Path) -> set[str]:
 
 def _digest(path: Path) -> str | None:
     return canonical.sha256_of(path) if path.is_file() else None
-
-
-def default_context(checkout: Path, **known: Any) -> Context:
-    """Return a context with the commit and the versions of this checkout filled in.
-
-    Args:
-        checkout: The repository the runbook runs from.
-        known: Other attributes of :class:`Context`.
-    """
-    return Context(git=provenance.git(checkout), tool=provenance.tool(checkout), **known)

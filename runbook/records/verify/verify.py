@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -244,8 +244,3 @@ def _run_told(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return str(told)
-
-
-def heads_of(verification: Verification) -> Sequence[dict[str, Any]]:
-    """Return the heads as a witness keeps them: what :func:`read_witness` reads."""
-    return [head.as_dict() for head in verification.heads]

@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import html
 import json
-import logging
 import random
 import shlex
 import string
@@ -19,7 +18,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from runbook.masking.gate import Leak, gate
-from runbook.masking.redact import Masker, MaskFilter, strip_ansi
+from runbook.masking.redact import Masker, strip_ansi
 from runbook.masking.secret import Registry
 
 CANARY = "Tr0ub4dor&3 'x' \"y\""
@@ -356,46 +355,6 @@ class TestJson:
         masker.mask_json(value)
 
         assert value == {"a": [CANARY]}
-
-
-class TestLogging:
-    """Whatever a handler writes."""
-
-    @pytest.fixture
-    def log(self, masker: Masker, tmp_path: Path) -> Iterator[tuple[logging.Logger, Path]]:
-        """A logger of its own with a handler that masks."""
-        logger, path = logging.getLogger("runbook.tests.redact"), tmp_path / "log"
-        handler = logging.FileHandler(path)
-        handler.addFilter(MaskFilter(masker))
-        handler.setFormatter(logging.Formatter("%(message)s %(extra)s", defaults={"extra": ""}))
-        logger.addHandler(handler)
-        logger.propagate = False
-        yield logger, path
-        logger.removeHandler(handler)
-        handler.close()
-
-    def test_message_arguments_and_traceback(self, log: tuple[logging.Logger, Path]) -> None:
-        """Message, arguments, exception, stack and what was added are masked."""
-        logger, path = log
-        try:
-            raise ValueError(CANARY)
-        except ValueError:
-            logger.exception("in %s: %r", CANARY, {"a": CANARY}, extra={"extra": CANARY})
-        logger.warning("password=%s", "hunter2", stack_info=True)
-        text = path.read_text()
-
-        assert "ValueError: [masked:canary]" in text
-        assert text.count("[masked:canary]") >= 4
-        assert "password=[masked:password]" in text
-        assert CANARY not in text
-        assert repr(CANARY) not in text
-
-    def test_arguments_that_do_not_fit(self, log: tuple[logging.Logger, Path]) -> None:
-        """A faulty call is written masked, where logging itself would print its arguments."""
-        logger, path = log
-        logger.warning("no place for it", CANARY)  # noqa: PLE1205
-
-        assert path.read_text() == "no place for it ('[masked:canary]',) \n"
 
 
 class TestBytes:

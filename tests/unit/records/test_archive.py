@@ -36,7 +36,7 @@ from runbook.records.archive import provenance, statement
 from runbook.records.archive.anchors import anchor
 from runbook.records.archive.archive import Archive
 from runbook.records.archive.ledger import Ledger
-from runbook.records.archive.statement import Context, default_context
+from runbook.records.archive.statement import Context
 from runbook.records.keeping import approve
 from runbook.records.signing.sign import Signer
 
@@ -142,13 +142,12 @@ class TestClosedRun:
         for words in (["init", "-q", "-b", "main"], ["commit", "-q", "--allow-empty", "-m", "x"]):
             subprocess.run([*argv, *words], check=True)
 
-        context = default_context(tmp_path, ticket="CHG-7")
+        git, tool = provenance.git(tmp_path), provenance.tool(tmp_path)
 
-        assert context.git is not None
-        assert context.tool is not None
-        assert (context.git["branch"], context.git["dirty"]) == ("main", True)
-        assert context.tool["lock_sha256"] is not None
-        assert default_context(Path("/")).git is None
+        assert git is not None
+        assert (git["branch"], git["dirty"]) == ("main", True)
+        assert tool["lock_sha256"] is not None
+        assert provenance.git(Path("/")) is None
 
     def test_user_without_a_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """In a container a user may have a number only; who ran it is told by that."""
