@@ -14,6 +14,7 @@ from typing import Any
 import nbformat
 import pytest
 from archives import ALICE, BOB, allow, by_both, key, team
+from fakes import TOP
 from headless import (
     VERDICT,
     WAIT_S,
@@ -513,7 +514,7 @@ class TestInterruption:
             "try: place.run()\n"
             "except Exception as error: print(type(error).__name__, error.exit_code, error)\n"
         )
-        paths = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
+        paths = [str(TOP / "tests" / "unit"), str(TOP)]
         done = subprocess.run(
             [sys.executable, "-c", code, tmp_path, str(room)],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "RUNBOOK_KEY": str(place.key)},
