@@ -102,8 +102,9 @@ def _kind(violation: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return the beginning of a command, on one line of a table."""
-    return " ".join(text.split())[:SHOWN].replace("|", "¦").replace("`", "'")
+    """Return the beginning of a command on one line; what opens every script is left out."""
+    begun = text.rpartition("; {\n")[2] or text
+    return " ".join(begun.split())[:SHOWN].replace("|", "¦").replace("`", "'")
 
 
 def _row(cells: Sequence[object]) -> str:

@@ -38,6 +38,11 @@ def test_page_counts_and_lists() -> None:
     assert f"| 1 | {row}  |" in page
 
 
+def test_command_is_shown_without_what_opens_every_script() -> None:
+    text = 'sh -s f0 <<< test "$1" = f0 || exit 97\nprintf f0; {\nexec cat /etc/f </dev/null\n}'
+    assert "`exec cat /etc/f </dev/null }`" in report.page([CUT | {"text": text}], seed=5)
+
+
 def test_lines_are_read_back_and_half_a_line_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "cuts.jsonl"
     assert report.read(path) == []
