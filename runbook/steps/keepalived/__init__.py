@@ -140,11 +140,6 @@ def _read(site: Site, host: str, texts: Mapping[str, str]) -> HostFacts:
             f"no interface has the declared address {site.managers[host].address}", host=host
         )
     started = daemon.read(texts["daemon"])
-    others: list[reading.Statement] = []
-    if not site.keepalived.replace_unmanaged:
-        others = reading.statements(
-            host, reading.lines_of_others(host, texts["read"]), started.config_id
-        )
     return HostFacts(
         interface=interface[1],
         vip=holding.how(texts["vip"]),
@@ -152,8 +147,15 @@ def _read(site: Site, host: str, texts: Mapping[str, str]) -> HostFacts:
         file=_file(site, host).read(texts["file"]),
         service=_service(host).read(texts["service"]),
         daemon=started,
-        others=others,
+        others=_others(site, host, texts["read"], started),
     )
+
+
+def _others(site: Site, host: str, text: str, started: Daemon) -> list[reading.Statement]:
+    """Return what keepalived reads beside our instance, and will go on to read."""
+    if site.keepalived.replace_unmanaged:
+        return []
+    return reading.statements(host, reading.lines_of_others(host, text), started.config_id)
 
 
 def _judged(live: Live, facts: Facts) -> Facts:
@@ -260,11 +262,15 @@ def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
 def verify(live: Live) -> list[Check]:
     """Ask every manager whether keepalived is well, and wait for the VIP to settle."""
     managers = list(live.site.managers)
-    started = live.gather({host: {"daemon": daemon.PROBE} for host in managers})
+    probes = {"daemon": daemon.PROBE, "read": reading.probe(CONFIGURATION)}
+    started = live.gather(dict.fromkeys(managers, probes))
+    daemons = {host: daemon.read(texts["daemon"]) for host, texts in started.items()}
+    delays = [
+        foreign.startup_delay(_others(live.site, host, started[host]["read"], daemons[host]))
+        for host in managers
+    ]
     running = "echo $(systemctl is-enabled keepalived) $(systemctl is-active keepalived)"
-    judging = {
-        host: daemon.judging(daemon.read(t["daemon"]).config_id) for host, t in started.items()
-    }
+    judging = {host: daemon.judging(each.config_id) for host, each in daemons.items()}
     seen = live.gather(
         {
             host: {"accepted": f"{judge} <{CONFIGURATION} && echo accepted", "running": running}
@@ -274,7 +280,7 @@ def verify(live: Live) -> list[Check]:
     return [
         Check(ACCEPTED, "every manager", _each(managers, "accepted"), _told(seen, "accepted")),
         Check(RUNNING, "every manager", _each(managers, "enabled active"), _told(seen, "running")),
-        holder_check(live),
+        holder_check(live, max(delays)),
     ]
 
 

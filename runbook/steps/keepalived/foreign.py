@@ -5,6 +5,7 @@ Source: keepalived.conf(5); keepalived, vrrp/vrrp.c, vrrp_complete_instance.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -20,6 +21,7 @@ _OUTRIGHT = {
 }
 # Globals with which managers do not hear each other unless all say the same, and keepalived's own.
 _SHARED = {"vrrp_mcast_group4": "224.0.0.18", "v3_checksum_as_v2": "false"}
+_DELAYS = ("vrrp_startup_delay", "vrrp_delay_after_boot")
 _DEFAULT_INTERFACE = "eth0"
 
 Said = tuple[Statement, str]
@@ -30,6 +32,15 @@ def outright(site: Site, others: Sequence[Statement]) -> list[str]:
     lines = [line.format(version=site.keepalived.version)
              for keyword, line in _OUTRIGHT.items() if any(_globals(others, keyword))]  # fmt: skip
     return [line for line in lines if line != "version 3"]  # it says that anyway
+
+
+def startup_delay(others: Sequence[Statement]) -> float:
+    """Return the seconds that VRRP may wait once keepalived starts; what is no number it ignores.
+
+    One that counts from the boot may well be over; it is only the most that there is to wait.
+    """
+    delays = [value for keyword in _DELAYS for _, value in _globals(others, keyword)]
+    return max((float(d) for d in delays if re.fullmatch(r"\d+(\.\d*)?", d)), default=0.0)
 
 
 def refuse_split(site: Site, managers: Mapping[str, Sequence[Statement]]) -> None:

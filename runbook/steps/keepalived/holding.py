@@ -47,13 +47,19 @@ def expected_holder(site: Site) -> str:
     return max(site.managers, key=lambda host: site.managers[host].priority)
 
 
-def holder_check(live: Live) -> Check:
-    """Wait until the expected manager alone holds the VIP, and say who does, and else why."""
+def holder_check(live: Live, delay_s: float = 0) -> Check:
+    """Wait until the expected manager alone holds the VIP, and say who does, and else why.
+
+    Args:
+        live: The site.
+        delay_s: How long keepalived waits after its start, in seconds.
+    """
     keepalived, expected = live.site.keepalived, expected_holder(live.site)
     # RFC 5798, 6.1: three adverts and a skew of at most one until a backup takes over, twice where
     # a lower one was first; a health check must have succeeded `rise` times before.
     health = keepalived.health_check
     settle_s = 8 * keepalived.advert_int + 5 + (health.interval * health.rise if health else 0)
+    settle_s += delay_s
     live.say(None, f"waiting up to {settle_s:.0f} s for {expected} to hold {keepalived.vip}")
     seen = until(lambda: holders(live), holds=lambda text: text == expected, timeout_s=settle_s)
     if seen != expected:

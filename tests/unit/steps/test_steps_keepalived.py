@@ -869,6 +869,29 @@ class TestVerify:
         assert at_least_s <= round(sum(clock.slept), 3) < at_least_s + 2
 
     @pytest.mark.parametrize(
+        ("lines", "delay_s"),
+        [
+            (["vrrp_startup_delay 60"], 60),
+            (["vrrp_startup_delay 5.5", "vrrp_garp_master_delay 30"], 5.5),
+            (["vrrp_startup_delay 5", "vrrp_delay_after_boot 20"], 20),
+            (["@docker02 vrrp_startup_delay 7", "@docker03 vrrp_startup_delay 90"], 7),
+            (["# vrrp_startup_delay 60"], 0),
+            (["vrrp_startup_delay soon"], 0),
+            (["router_id edge1"], 0),
+        ],
+    )
+    def test_waits_for_a_delayed_start(
+        self, clock: Clock, lines: list[str], delay_s: float
+    ) -> None:
+        """Somebody else's global keeps VRRP from starting for a while on one manager."""
+        moving = Moving(())
+        moving.hosts["docker02"] |= as_file(with_globals(*lines))  # type: ignore[operator]
+        checks = keepalived.verify(live(parameters("article"), moving))
+
+        assert not checks[-1].passed
+        assert 13 + delay_s <= round(sum(clock.slept), 3) < 15 + delay_s
+
+    @pytest.mark.parametrize(
         ("host", "texts", "said"),
         [
             (
