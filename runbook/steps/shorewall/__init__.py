@@ -23,7 +23,7 @@ from runbook.steps.shorewall.reload import (
     reload,
 )
 from runbook.steps.shorewall.ruleset import Ruleset, homeless, names, shown, with_foreign
-from runbook.steps.shorewall.way import Rule, taken
+from runbook.steps.shorewall.way import Rule, taken, taken_beside
 
 __all__ = ["ROLLBACK_S", "RULES"]
 
@@ -140,7 +140,7 @@ def plan(live: Live, facts: Facts) -> list[Change]:
 
     Raises:
         Refused: Shorewall does not accept the rules, they cannot be compared with the live ones,
-            another rule takes a published port, or a reload would lose what others have.
+            another rule or firewall takes a port, or a reload would lose what others have.
     """
     compared = facts.compared
     if compared.refusal:
@@ -159,6 +159,8 @@ def plan(live: Live, facts: Facts) -> list[Change]:
     passed_over = f"Shorewall passes over the one in {RULES}, as in an ?IF that does not hold"
     for taking in _taken(live.site, facts, result, nothing=passed_over):
         raise _refused(facts, taking, "take that rule away, or narrow it")
+    for taking in _taken_beside(live.site, facts, result):
+        raise _refused(facts, taking, "take it away or narrow it, or accept the port there")
     present = facts.file.content or ""
     written = [keeping_the_old(c) for c in _file(live.site, present).plan(facts.file, 0)]
     changes = [*written, *_boot(live.site, facts)]
@@ -187,6 +189,18 @@ def _taken(site: Site, facts: Facts, rules: Ruleset, nothing: str) -> list[str]:
         if port.rule
         else f"no rule leads tcp port {port.port} to {site.keepalived.vip}: {nothing}"
         for port in found
+    ]
+
+
+def _taken_beside(site: Site, facts: Facts, rules: Ruleset) -> list[str]:
+    """Return a sentence for each published port that a firewall beside Shorewall's takes."""
+    compared = facts.compared
+    found = taken_beside(site, rules, compared.beside, compared.addresses, compared.towards_vip)
+    return [
+        f"{base.place}, a firewall beside Shorewall's, takes tcp port {port.port}, which does not "
+        f"come to {site.keepalived.vip} ({port.rule.line})"
+        for base, port in found
+        if port.rule
     ]
 
 
@@ -263,7 +277,10 @@ def verify(live: Live) -> list[Check]:
     compared = facts.compared
     difference = unified_diff(shown(compared.planned), shown(compared.live.own), "rules")
     compared_to = "equal" if compared.planned else compared.failure or "not compared"
-    ways = "; ".join(_taken(live.site, facts, compared.everything, nothing="none is live"))
+    ways = "; ".join(
+        _taken(live.site, facts, compared.everything, nothing="none is live")
+        + _taken_beside(live.site, facts, compared.everything)
+    )
     boot = f"{facts.service.enabled}, {facts.service.active}"
     return [
         Check(ACCEPTED, facts.host, "accepted", compared.refusal or "accepted"),

@@ -7,6 +7,8 @@ import re
 import shlex
 from dataclasses import dataclass, field
 
+from runbook.steps.shorewall import beside
+from runbook.steps.shorewall.beside import Base
 from runbook.steps.shorewall.ruleset import Chain, Live, Ruleset, parsed, told_apart
 
 # Leaves what is compared. Not compared: counters, and what Shorewall keeps at run time, a hash of
@@ -91,6 +93,9 @@ echo "== planned"; loaded "$d/input"
 echo "== origins"; cat "$d/input"
 echo "== loaded"; ! input /var/lib/shorewall/firewall "$d/last" || loaded "$d/last"
 echo "== live"; "$iptables-save" | PLAIN
+"""
+    + beside.PROBE
+    + """
 echo "== addresses"; ip -o -4 addr show
 echo "== route"; ip -o -4 route get VIP
 """
@@ -108,6 +113,7 @@ class Compared:
         loaded: What Shorewall loaded last.
         live: What the kernel has, told apart.
         everything: What the kernel has.
+        beside: Where a packet comes to in firewalls beside Shorewall's.
         origins: For each chain the file and line that each planned rule comes from.
         addresses: The gateway's addresses by interface.
         towards_vip: The interface through which the VIP is reached.
@@ -119,6 +125,7 @@ class Compared:
     loaded: Ruleset = field(default_factory=dict)
     live: Live = field(default_factory=lambda: Live({}, {}))
     everything: Ruleset = field(default_factory=dict)
+    beside: list[Base] = field(default_factory=list)
     origins: dict[Chain, list[str]] = field(default_factory=dict)
     addresses: dict[str, list[str]] = field(default_factory=dict)
     towards_vip: str = ""
@@ -150,6 +157,7 @@ def read(text: str) -> Compared:
         loaded=loaded,
         live=told_apart(live, planned, loaded),
         everything=live,
+        beside=beside.of_iptables(said["beside"]) + beside.of_nftables(said["nftables"]),
         origins=_origins(said["origins"]),
         addresses=_addresses(said["addresses"]),
         towards_vip=next(iter(re.findall(r" dev (\S+)", said["route"])), ""),

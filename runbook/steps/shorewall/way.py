@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from runbook.site import Forward, Site
+from runbook.steps.shorewall.beside import Base
 from runbook.steps.shorewall.ruleset import Ruleset
 
 # What ends a packet's way through a table. Everything else that is no chain (LOG, MARK, …) goes on.
 _ENDS = {"ACCEPT", "DROP", "REJECT", "DNAT", "REDIRECT", "NFQUEUE", "QUEUE", "TPROXY", "NOTRACK"}
 _ENDS |= {"NETMAP", "TARPIT"}
 _KILLS = {"DROP", "REJECT", "TPROXY", "NOTRACK", "CT", "TARPIT"}
+_TRANSLATES = {"DNAT", "REDIRECT", "NETMAP"}
 _PORTS = ("--dport", "--dports", "--ports")
 _ANY = "0.0.0.0/0"
 _SYN_FLAGS = {"ALL": "FIN,SYN,RST,PSH,ACK,URG", "NONE": ""}
@@ -69,24 +71,64 @@ def taken(
         addresses: The gateway's addresses by interface.
         towards: The interface through which the VIP is reached.
     """
-    public = site.gateway.public_address
     vip = str(site.keepalived.vip)
     for forward in site.shorewall.forward:
         port = forward.to_port or forward.port
-        found = []
-        interfaces = sorted(_interfaces(rules, forward, vip))
-        if not interfaces:
+        packets = _packets(site, forward, rules, addresses, towards)
+        if not packets:
             yield Taken(forward.port, None)
-        for interface in interfaces:
-            for address in [str(public)] if public else addresses.get(interface, [""]):
-                sources = tuple(str(network) for network in forward.source)
-                packet = Packet(
-                    forward.port, forward.port, sources, address, address, interface, towards
-                )
-                found.append(_taker(rules, packet, vip, port))
+        found = [_taker(rules, packet, vip, port) for packet in packets]
         # Another address of the gateway may well lead elsewhere.
-        if found and all(found) and found[0]:
+        if found and all(found):
             yield Taken(forward.port, found[0])
+
+
+def taken_beside(
+    site: Site, rules: Ruleset, beside: list[Base], addresses: dict[str, list[str]], towards: str
+) -> Iterator[tuple[Base, Taken]]:
+    """Return the published ports that a firewall beside Shorewall's takes, and where.
+
+    Args:
+        site: The declared site.
+        rules: Shorewall's whole firewall, which says where the packets come from.
+        beside: The base chains of the others.
+        addresses: The gateway's addresses by interface.
+        towards: The interface through which the VIP is reached.
+    """
+    for forward in site.shorewall.forward:
+        packets = _packets(site, forward, rules, addresses, towards)
+        for base in beside:
+            found = [_taker_beside(base, packet, site, forward) for packet in packets]
+            if found and all(found):
+                yield base, Taken(forward.port, found[0])
+
+
+def _packets(
+    site: Site, forward: Forward, rules: Ruleset, addresses: dict[str, list[str]], towards: str
+) -> list[Packet]:
+    """Return the packets that our DNAT rule for a port is for, as they come in."""
+    public, port = site.gateway.public_address, forward.port
+    sources = tuple(str(network) for network in forward.source)
+    return [
+        Packet(port, port, sources, address, address, interface, towards)
+        for interface in sorted(_interfaces(rules, forward, str(site.keepalived.vip)))
+        for address in ([str(public)] if public else addresses.get(interface, [""]))
+    ]
+
+
+def _taker_beside(base: Base, packet: Packet, site: Site, forward: Forward) -> Rule | None:
+    vip, port = str(site.keepalived.vip), forward.to_port or forward.port
+    if not base.before:
+        packet = replace(packet, port=port, destination=vip)
+    rule = _verdict(base.rules, base.table, base.chain, packet)
+    policy = base.rules[base.table, base.chain][0]
+    if rule is None and policy.split()[1] in _KILLS:
+        return Rule(base.table, base.chain, f"policy {policy.split()[1]}", (), "DROP")
+    # What is accepted in one goes on to the next.
+    taking = (
+        rule is not None and rule.target in _KILLS | _TRANSLATES and not _leads(rule, vip, port)
+    )
+    return rule if taking else None
 
 
 def _taker(rules: Ruleset, packet: Packet, vip: str, port: int) -> Rule | None:
@@ -201,7 +243,10 @@ def _certain(packet: Packet, option: str, value: str, negated: bool) -> bool:
         return _from(known, value, negated)
     if option in ("-i", "-o"):
         name = packet.interface if option == "-i" else packet.towards
-        same = name.startswith(value[:-1]) if value.endswith("+") else name == value
+        same = any(
+            name.startswith(one[:-1]) if one.endswith("+") else name == one
+            for one in value.split(",")
+        )
         return bool(name) and same != negated
     if option == "--tcp-flags":
         mask, _, wanted = (_SYN_FLAGS.get(part, part) for part in value.partition(" "))
@@ -212,7 +257,8 @@ def _certain(packet: Packet, option: str, value: str, negated: bool) -> bool:
         return _has_port(value, packet.published) != negated
     kind = "LOCAL" if packet.destination == packet.came_to else "UNICAST"
     answers: dict[str, bool] = {
-        "-p": value in ("tcp", "all"),
+        "-p": not {"tcp", "all"}.isdisjoint(value.split(",")),
+        "--nfproto": not {"ipv4", "ip"}.isdisjoint(value.split(",")),
         "--ctorigdst": packet.came_to == value.removesuffix("/32"),
         "--ctstate": not {"NEW", "DNAT"}.isdisjoint(value.split(",")),
         "--state": "NEW" in value.split(","),

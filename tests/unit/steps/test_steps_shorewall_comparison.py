@@ -63,7 +63,7 @@ def gateway(tmp_path: Path) -> Path:
 def compared(gateway: Path, conf: str) -> Compared:
     """Return what the snippet prints with these settings, with the places of the real gateway."""
     (gateway / "etc/shorewall.conf").write_text(conf)
-    script = probe("DNAT net loc:10.0.0.2 tcp 80\n", "10.0.0.2")
+    script = probe("DNAT net loc:10.0.0.2 tcp 80\n", "10.0.0.2").replace("/proc", f"{gateway}/proc")
     places = {r"(?<!\$d)/etc/shorewall": "etc", "/var/lib/shorewall": "var", "/run /dev/shm": "run"}
     for place, folder in places.items():
         script = re.sub(place, str(gateway / folder), script)
@@ -82,6 +82,12 @@ def compared(gateway: Path, conf: str) -> Compared:
 def rules(seen: Compared) -> list[str]:
     """Return the planned rules of the one chain."""
     return seen.planned["nat", "PREROUTING"][1:]
+
+
+def install(gateway: Path, name: str, text: str) -> None:
+    """Put another program on the gateway."""
+    (gateway / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+    (gateway / "bin" / name).chmod(0o755)
 
 
 class TestSettings:
@@ -129,6 +135,87 @@ class TestSettings:
 
         assert rules(seen) == [RULE.replace("-p", "-d 203.0.113.2 -p")]
         assert not done.exists()
+
+
+class TestBeside:
+    """What is asked of other firewalls."""
+
+    SAVED = "cat <<END\n*filter\n:FORWARD DROP [0:0]\nCOMMIT\nEND\ntouch $SITE/asked"
+
+    @pytest.mark.parametrize(
+        ("used", "other", "tables", "asked"),
+        [
+            ("iptables v1.8.9 (nf_tables)", "iptables-legacy", "filter\n", True),
+            ("iptables v1.8.9 (nf_tables)", "iptables-legacy", "", False),
+            ("iptables v1.8.9 (nf_tables)", "iptables-nft", "filter\n", False),
+            ("iptables v1.8.9 (legacy)", "iptables-nft", "", True),
+            ("iptables v1.8.9 (legacy)", "iptables-legacy", "filter\n", False),
+        ],
+    )
+    def test_other_iptables(
+        self, gateway: Path, used: str, other: str, tables: str, asked: bool
+    ) -> None:
+        """It is the one that Shorewall does not use; tables that are not there stay away."""
+        (gateway / "proc/net").mkdir(parents=True)
+        (gateway / "proc/net/ip_tables_names").write_text(tables)
+        install(gateway, "iptables", f"echo '{used}'")
+        install(gateway, f"{other}-save", self.SAVED)
+        seen = compared(gateway, "")
+
+        assert [base.place for base in seen.beside] == (
+            [f"{other}, table filter, chain FORWARD"] if asked else []
+        )
+        assert (gateway / "etc/asked").exists() == asked
+
+    @pytest.mark.parametrize(
+        ("table", "chain", "hook", "asked"),
+        [
+            ("inet x", "PREROUTING", "prerouting", True),
+            ("ip filter", "forward", "forward", True),
+            ("ip filter", "FORWARD", "forward", False),
+            ("ip6 x", "forward", "forward", False),
+            ("bridge x", "forward", "forward", False),
+            ("inet f2b-table", "f2b-chain", "input", False),
+            ("ip libvirt", "post", "postrouting", False),
+        ],
+    )
+    def test_native_tables(
+        self, gateway: Path, table: str, chain: str, hook: str, asked: bool
+    ) -> None:
+        """Only those through which forwarded packets come are read."""
+        family, name = table.split()
+        chains = (
+            f"table {table} {{\n\tchain {chain} {{\n"
+            f"\t\ttype filter hook {hook} priority filter; policy drop;\n\t}}\n}}"
+        )
+        listed = (
+            '{"nftables": [{"chain": {"family": "FAMILY", "table": "TABLE", "name": "CHAIN", '
+            '"type": "filter", "hook": "HOOK", "prio": 0, "policy": "drop"}}]}'
+        )
+        for word, value in zip(
+            ("FAMILY", "TABLE", "CHAIN", "HOOK"), (family, name, chain, hook), strict=True
+        ):
+            listed = listed.replace(word, value)
+        install(
+            gateway,
+            "nft",
+            f"""case $* in
+            "list chains") echo '{chains}' ;;
+            "-j list table {table}") touch $SITE/asked; echo '{listed}' ;;
+            *) exit 1 ;; esac""",
+        )
+        seen = compared(gateway, "")
+
+        assert (gateway / "etc/asked").exists() == asked
+        assert [base.place for base in seen.beside] == (
+            [f"nftables, table {table}, chain {chain}"] if asked else []
+        )
+
+    def test_neither_is_there(self, gateway: Path) -> None:
+        """No tool is no error."""
+        seen = compared(gateway, "")
+
+        assert (seen.failure, seen.beside) == ("", [])
 
 
 @pytest.mark.parametrize(
