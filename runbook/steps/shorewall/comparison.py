@@ -27,6 +27,23 @@ IPTABLES = r"""iptables=$(
 export iptables="${iptables:-iptables}"
 """
 
+# Shorewall reads the first `rules` in its CONFIG_PATH; shorewall.conf is shell to it, too.
+_READ = r"""
+path=$(CONFDIR=/etc SHAREDIR=/usr/share; . /etc/shorewall/shorewall.conf; echo "${CONFIG_PATH#:}")
+first=$(IFS=:; for folder in $path; do
+    if [ "$folder" -ef /etc/shorewall ] || [ -f "$folder/rules" ]; then
+      echo "${folder%/}"; break
+    fi
+  done)
+[ -z "$path" ] || [ "$first" -ef /etc/shorewall ] ||
+  [ "$first/rules" -ef /etc/shorewall/rules ] || {
+    echo "== failed"
+    echo "Shorewall reads ${first:-nothing}${first:+/rules} instead of /etc/shorewall/rules" \
+      "(CONFIG_PATH=$path in shorewall.conf)"
+    exit 1
+  }
+"""
+
 # Compiles the candidate beside the configuration, as `shorewall check` would; nothing live is
 # touched, and what is written is in memory, in a folder of its own that is gone afterwards. Files
 # that are not in that folder are those of /etc/shorewall (CONFIG_PATH, shorewall.conf(5)), and
@@ -39,6 +56,7 @@ export iptables="${iptables:-iptables}"
 # iptables-save(8) prints.
 _COMPARE = (
     IPTABLES
+    + _READ
     + r"""
 umask 077
 for place in /run /dev/shm /var/lib/shorewall; do

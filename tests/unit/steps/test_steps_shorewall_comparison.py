@@ -137,6 +137,54 @@ class TestSettings:
         assert not done.exists()
 
 
+class TestPath:
+    """Where Shorewall looks for its files."""
+
+    @pytest.mark.parametrize(
+        ("path", "read"),
+        [
+            (":{site}/local:${{CONFDIR}}/shorewall:{etc}", "{site}/local/rules"),
+            ("{site}/empty:{site}/local/:{etc}:/usr/share/shorewall", "{site}/local/rules"),
+            ("{site}/empty:/usr/share/shorewall", "nothing"),
+        ],
+    )
+    def test_other_rules(self, gateway: Path, path: str, read: str) -> None:
+        """Where it would not read the file that the step writes, that is the cause."""
+        seen = self._compared(gateway, path)
+
+        assert seen.planned == {}
+        assert seen.failure.startswith(
+            f"Shorewall reads {read.format(site=gateway)} instead of /etc/shorewall/rules "
+        )
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "",
+            "{etc}:{site}/local",
+            ":{etc}/:/usr/share/shorewall",
+            "{site}/empty::{etc}:{site}/local",
+            "{site}/linked:/usr/share/shorewall",
+            "{site}/same:{etc}",
+        ],
+    )
+    def test_the_rules(self, gateway: Path, path: str) -> None:
+        """A folder behind it, one without rules, and one that has the very file are well."""
+        seen = self._compared(gateway, path)
+
+        assert (seen.failure, rules(seen)) == ("", [RULE])
+
+    def _compared(self, gateway: Path, path: str) -> Compared:
+        for name in ("local", "empty", "same"):
+            (gateway / name).mkdir()
+        (gateway / "etc/rules").touch()
+        (gateway / "local/rules").touch()
+        (gateway / "same/rules").symlink_to(gateway / "etc/rules")
+        (gateway / "linked").symlink_to(gateway / "etc")
+        path = path.format(site=gateway, etc=gateway / "etc")
+        return compared(gateway, f'CONFIG_PATH="{path}"\n')
+
+
 class TestBeside:
     """What is asked of other firewalls."""
 
