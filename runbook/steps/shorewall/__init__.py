@@ -165,11 +165,12 @@ def plan(live: Live, facts: Facts) -> list[Change]:
     written = [keeping_the_old(c) for c in _file(live.site, present).plan(facts.file, 0)]
     changes = [*written, *_boot(live.site, facts)]
     if compared.live.own != compared.planned:
-        if lost := names(homeless(compared.planned, compared.live), compared.planned):
+        lost = names(homeless(compared.planned, compared.live), compared.planned)
+        if lost := lost + [f"those of nftables in table ip {table}" for table in compared.mixed]:
             raise _refused(
                 facts,
                 "a reload takes away the chains in which others have rules: " + "; ".join(lost),
-                "move them to a chain of their own, or reload by hand",
+                "move them to a chain of their own (nftables: a table), or reload by hand",
             )
         changes.append(_reload(facts))
     return changes

@@ -17,15 +17,18 @@ from typing import Any
 
 from runbook.steps.shorewall.ruleset import Ruleset, parsed
 
-# Prints what is there beside the rules of "$iptables". Asked of tables that are not there,
-# iptables-legacy would load their modules. The tables of iptables-nft are in nftables, too, in
-# capitals; of the native ones only those are read through which a forwarded packet comes.
+# Prints what is there beside the rules of "$iptables", and in which of its own tables others have
+# native chains, which go with its next restore. Asked of tables that are not there, iptables-legacy
+# would load their modules. The tables of iptables-nft are in nftables, too, in capitals; of the
+# native ones only those are read through which a forwarded packet comes.
 PROBE = r"""
 case $("$iptables" --version 2>/dev/null) in
   *nf_tables*) other=iptables-legacy; grep -qs . /proc/net/ip_tables_names || other= ;;
   *) other=iptables-nft ;;
 esac
 echo "== beside"; echo "$other"; [ -z "$other" ] || "$other-save" 2>/dev/null | PLAIN
+echo "== mixed"
+"$iptables-save" 2>/dev/null | sed -nE "s/^# Table .(\w+). .*incompatible.*/\1/p"
 echo "== nftables"
 nft list chains 2>/dev/null | awk '$1 == "table" { t = $2 " " $3 } $1 == "chain" { c = $2 }
     / hook (prerouting|forward) / && t ~ /^(ip|inet) / &&

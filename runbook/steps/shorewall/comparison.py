@@ -132,6 +132,7 @@ class Compared:
         live: What the kernel has, told apart.
         everything: What the kernel has.
         beside: Where a packet comes to in firewalls beside Shorewall's.
+        mixed: Shorewall's tables in which others have native chains of nftables.
         origins: For each chain the file and line that each planned rule comes from.
         addresses: The gateway's addresses by interface.
         towards_vip: The interface through which the VIP is reached.
@@ -144,6 +145,7 @@ class Compared:
     live: Live = field(default_factory=lambda: Live({}, {}))
     everything: Ruleset = field(default_factory=dict)
     beside: list[Base] = field(default_factory=list)
+    mixed: list[str] = field(default_factory=list)
     origins: dict[Chain, list[str]] = field(default_factory=dict)
     addresses: dict[str, list[str]] = field(default_factory=dict)
     towards_vip: str = ""
@@ -176,6 +178,7 @@ def read(text: str) -> Compared:
         live=told_apart(live, planned, loaded),
         everything=live,
         beside=beside.of_iptables(said["beside"]) + beside.of_nftables(said["nftables"]),
+        mixed=[table for table in said["mixed"].split() if table in {of for of, _ in planned}],
         origins=_origins(said["origins"]),
         addresses=_addresses(said["addresses"]),
         towards_vip=next(iter(re.findall(r" dev (\S+)", said["route"])), ""),

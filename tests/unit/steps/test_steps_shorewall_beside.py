@@ -30,11 +30,12 @@ TABLES = {
 }
 
 
-def gateway(beside: str = "", nftables: str = "") -> Recordings:
+def gateway(beside: str = "", nftables: str = "", mixed: str = "") -> Recordings:
     """Return the recorded gateway with something beside Shorewall's rules."""
     text = recorded("shorewall-gateway")["compare"]
     text = text.replace(
-        "== beside\n\n== nftables\n", f"== beside\n{beside}\n== nftables\n{nftables}\n"
+        "== beside\n\n== mixed\n== nftables\n",
+        f"== beside\n{beside}\n== mixed\n{mixed}== nftables\n{nftables}\n",
     )
     return Recordings({"gateway": recorded("shorewall-gateway") | {"compare": text}})
 
@@ -153,3 +154,43 @@ class TestNftables:
 
         assert not check.passed
         assert check.seen.startswith("nftables, table inet filter, chain forward, ")
+
+
+class TestMixed:
+    """Native chains in tables that Shorewall loads, as a howto's masquerade in ``ip nat``."""
+
+    @pytest.mark.parametrize(
+        ("tables", "lost"),
+        [
+            ("nat\n", "those of nftables in table ip nat"),
+            (
+                "filter\nnat\n",
+                "those of nftables in table ip filter; those of nftables in table ip nat",
+            ),
+        ],
+    )
+    def test_reload(self, tables: str, lost: str) -> None:
+        """Where a reload is needed, it would take them away: no."""
+        refused = refusal(with_drift(gateway(mixed=tables)))
+
+        assert refused is not None
+        assert refused.message == (
+            f"a reload takes away the chains in which others have rules: {lost}"
+        )
+
+    def test_no_reload(self) -> None:
+        """Where none is needed they are well."""
+        assert refusal(gateway(mixed="nat\n")) is None
+
+    @pytest.mark.parametrize("tables", ["", "security\n"])
+    def test_other_tables(self, tables: str) -> None:
+        """What Shorewall does not load is not lost."""
+        assert refusal(with_drift(gateway(mixed=tables))) is None
+
+
+def with_drift(answer: Recordings) -> Recordings:
+    """Return a gateway on which one of Shorewall's live rules is gone."""
+    texts = dict(answer.hosts["gateway"])
+    before, live_rules = texts["compare"].split("== live\n")
+    texts["compare"] = before + "== live\n" + live_rules.replace("-A net-fw -j DROP\n", "", 1)
+    return Recordings({"gateway": texts})

@@ -259,11 +259,18 @@ class TestBeside:
             [f"nftables, table {table}, chain {chain}"] if asked else []
         )
 
+    def test_native_chains_in_its_own_tables(self, gateway: Path) -> None:
+        """They are told from what iptables-save says of them."""
+        said = "contains incompatible base-chains, use 'nft' tool to list them."
+        (gateway / "bin/iptables-restored").write_text(f"# Table `nat' {said}\n*nat\nCOMMIT\n")
+
+        assert compared(gateway, "").mixed == ["nat"]
+
     def test_neither_is_there(self, gateway: Path) -> None:
         """No tool is no error."""
         seen = compared(gateway, "")
 
-        assert (seen.failure, seen.beside) == ("", [])
+        assert (seen.failure, seen.beside, seen.mixed) == ("", [], [])
 
 
 @pytest.mark.parametrize(
