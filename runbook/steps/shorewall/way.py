@@ -262,7 +262,7 @@ def _certain(packet: Packet, option: str, value: str, negated: bool) -> bool:
         "--ctorigdst": packet.came_to == value.removesuffix("/32"),
         "--ctstate": not {"NEW", "DNAT"}.isdisjoint(value.split(",")),
         "--state": "NEW" in value.split(","),
-        "--ctstatus": value == "DNAT",
+        "--ctstatus": "DNAT" in value.split(","),
         "--dst-type": kind in value.split(","),
         "--syn": True,
         "--dir": True,
