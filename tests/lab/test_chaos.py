@@ -17,8 +17,6 @@ KEEPALIVED_SENT = "(?=.*mv -f)(?=.*/etc/keepalived/keepalived.conf)"
 # State, what is cut, when, by what.
 CUTS = [
     (RULES_DRIFTED, RULES_SENT, "half input", "killed runner"),
-    (RULES_DRIFTED, "shorewall compile", "running", "lost host"),
-    (RULES_DRIFTED, "systemd-run.*shorewall reload", "running", "lost connection"),
     (RULES_DRIFTED, "--noflush && echo", "half input", "killed runner"),
     (FILE_DRIFTED, KEEPALIVED_SENT, "half input", "timeout"),
     (PACKAGE_REMOVED, "apt-get .*install", "running", "lost host"),
