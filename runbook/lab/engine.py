@@ -104,8 +104,12 @@ def stop() -> str:
     if pid is None:
         return "no engine of the lab's own is running"
     workstation.as_root("kill", str(pid))
+    # Not for its pid file, which goes first: who starts an engine next would find this one running.
     wait_until(
-        lambda: _own_pid() is None, f"dockerd (process {pid}) to end", timeout_s=60, detail=_log
+        lambda: workstation.running(str(pid), "dockerd") is None,
+        f"dockerd (process {pid}) to end",
+        timeout_s=60,
+        detail=_log,
     )
     return f"stopped the lab's own engine (process {pid})"
 
