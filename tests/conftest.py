@@ -1,4 +1,4 @@
-"""What every process of the tests begins with."""
+"""What the processes begin with in which pytest runs the tests."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have what tests start heed the signals that a background job or nohup has us ignore.
+    """Have what pytest's workers start heed the signals that a background job or nohup ignores.
 
-    What is ignored is inherited by every program, and what has a handler is not (execve(2)).
+    What is ignored is inherited by every program, and what has a handler is not (execve(2)). The
+    process that was started itself stays as it was.
     """
-    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
-        return  # it starts nothing but its workers, which go on with nohup as it does
+    if not hasattr(config, "workerinput"):
+        return
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
