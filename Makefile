@@ -14,7 +14,7 @@ run: lab  ## from nothing to a verified edge in the lab
 	$(VENV)/runbook run $(SITE)
 
 test: lint lab  ## from nothing to all tests green
-	$(VENV)/pytest -n auto tests/unit tests/lab tests/browser
+	$(VENV)/pytest -n auto tests/unit tests/process tests/lab tests/browser
 
 check: lint  ## format, lint, types, unit tests; no lab
 	$(VENV)/pytest --quiet -n auto

@@ -29,7 +29,7 @@ from runbook.hosts.live import Live
 from runbook.hosts.ssh.command import CommandFailed, Result
 from runbook.site import Site, SiteFile, load
 
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[1]
 RECORDED = TOP / "tests" / "data" / "recorded"
 STARTED = datetime(2026, 11, 23, 12, 59, 50, tzinfo=UTC)  # when the recordings were made
 API = "1.41"

@@ -35,7 +35,7 @@ from runbook.run import ExitStatus, Request, RunResult, kernels, run
 from runbook.site import Setting
 from runbook.waiting import until
 
-NOTEBOOKS = Path(__file__).parents[1] / "data" / "notebooks"
+NOTEBOOKS = Path(__file__).parent / "data" / "notebooks"
 WAIT_S = 30
 
 EMIT = """
@@ -258,7 +258,7 @@ def process(
     """Run test notebooks in a process of its own; begin when a file says that one is at work."""
     runner = subprocess.Popen(
         [sys.executable, __file__, folder, *notebooks],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -290,7 +290,7 @@ def without_privileges(code: str, *arguments: object) -> str:
     drop = ["setpriv", "--bounding-set", "-dac_override"] if os.geteuid() == 0 else []
     done = subprocess.run(
         [*drop, sys.executable, "-c", code, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
         capture_output=True,
         text=True,
         check=False,

@@ -20,7 +20,7 @@ from runbook.records.archive.statement import Context
 from runbook.records.signing.sign import Signer
 from runbook.records.verify.verify import Options, verify
 
-RECORD = Path(__file__).parents[1] / "data" / "records" / "run"
+RECORD = Path(__file__).parent / "data" / "records" / "run"
 ALICE, BOB, CAROL = "alice@example", "bob@example", "carol@example"
 RUNS = ("20261123T130001Z-lab-00000a", "20261123T130002Z-lab-00000b", "20261123T130003Z-lab-00000c")
 """Those of the archive that most tests begin with: alice's, bob's and alice's again."""
