@@ -1,4 +1,4 @@
-"""Fixtures that several subjects share: real OpenSSH servers, and an operator whom they know."""
+"""Fixtures that several subjects share: real OpenSSH servers, an operator, and connections."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 from servers import START_TIMEOUT_S, Client, Sshd, generate_key, run_sshd
+
+from runbook.hosts.connection import Connection
+from runbook.hosts.fleet import Fleet
+from runbook.hosts.transcript import Transcript
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +61,22 @@ def client(tmp_path: Path, operator_key: Path, sshd: Sshd, inner_sshd: Sshd) -> 
         shutil.copy(f"{operator_key}{suffix}", f"{client.key}{suffix}")
     client.known_hosts.write_text(sshd.known_as() + inner_sshd.known_as())
     return client
+
+
+@pytest.fixture
+def fleet(client: Client, sshd: Sshd, inner_sshd: Sshd) -> Iterator[Fleet]:
+    """A gateway that is host and jump host at once, with every other host behind it."""
+    hosts = [f"docker0{n}" for n in (1, 2, 3, 4)]
+    config = f"Host gateway\n  Port {sshd.port}\n"
+    config += "".join(f"Host {host}\n  HostKeyAlias {host}\n" for host in hosts)
+    config += f"Host docker*\n  Port {inner_sshd.port}\n  ProxyJump gateway\n"
+    aliases = f"{','.join(hosts)} {inner_sshd.public_key()}\n"
+    client.known_hosts.write_text(sshd.known_as() + aliases)
+    with Fleet(client.site(config), Transcript(None)) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def gateway(fleet: Fleet) -> Connection:
+    """One open connection."""
+    return fleet["gateway"]

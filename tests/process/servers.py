@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from runbook.hosts.fleet import Fleet
+from runbook.hosts.transcript import Transcript
 from runbook.site import Site, SiteFile
 
 LOOPBACK = "127.0.0.1"
+MEGABYTES = 5_000_000  # more than the 2 MiB window of a channel
 START_TIMEOUT_S = 10
 SERVER_CONFIG = """\
 {extra}
@@ -113,6 +116,12 @@ def site_file(ssh_config: Path | None, timeout_s: int = 10) -> SiteFile:
         warnings=(),
         ssh_config_path=ssh_config,
     )
+
+
+def only_host(client: Client, port: int, more: str = "", timeout_s: int = 10) -> Fleet:
+    """A fleet whose gateway is on this port."""
+    config = f"Host gateway\n  Port {port}\n{more}"
+    return Fleet(client.site(config, timeout_s), Transcript(None))
 
 
 def generate_key(path: Path, kind: str, passphrase: str = "") -> None:
