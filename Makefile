@@ -17,7 +17,7 @@ test: lint lab  ## from nothing to all tests green
 	$(VENV)/pytest -n auto tests/unit tests/process tests/lab tests/browser
 
 check: lint  ## format, lint, types, unit tests; no lab
-	$(VENV)/pytest --quiet -n auto
+	$(VENV)/pytest --quiet tests/unit
 
 lint: .venv/.tests  ## format, lint, strict types
 	$(VENV)/ruff format --check --quiet .

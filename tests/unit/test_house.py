@@ -1,4 +1,4 @@
-"""The house: which room of the package imports which, held against the map in CONTRIBUTING.md."""
+"""The house: its rooms and what each imports, as CONTRIBUTING.md draws them; those of the tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+import pytest
 from fakes import TOP
 
 ROW = re.compile(r"^\| `([a-z.]+)` \|[^|]*\|([^|]*)\|$", re.MULTILINE)
@@ -56,3 +57,12 @@ def test_arrows_go_to_what_stands_above_in_the_map() -> None:
     arrows = {(room, other) for room, others in drawn().items() for other in others}
 
     assert {(a, b) for a, b in arrows if order.index(b) > order.index(a)} == set()
+
+
+@pytest.mark.parametrize("kind", ["unit", "process"])
+def test_tests_have_the_rooms_of_the_house(kind: str) -> None:
+    """What a test is about, its folder says as the package's does."""
+    tests = TOP / "tests" / kind
+    rooms = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+
+    assert [room for room in rooms if not (TOP / "runbook" / room).is_dir()] == []
