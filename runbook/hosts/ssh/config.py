@@ -50,7 +50,7 @@ class Endpoint:
         family: AddressFamily: which addresses of a name are tried, as ``socket`` calls it.
         source: BindAddress: where the connection comes from; empty where any will do.
         command: ProxyCommand, for the operator's shell; empty where there is none.
-        revoked: RevokedHostKeys, or ``None`` where it is not configured.
+        revoked: RevokedHostKeys: files of keys that no host may have.
 
     """
 
@@ -70,7 +70,7 @@ class Endpoint:
     family: int = socket.AF_UNSPEC
     source: str = ""
     command: str = ""
-    revoked: Path | None = None
+    revoked: tuple[Path, ...] = ()
 
     @property
     def place(self) -> str:
@@ -197,7 +197,7 @@ class SshConfig:
             family=FAMILIES.get(_one(options, "addressfamily"), socket.AF_UNSPEC),
             source=_one(options, "bindaddress"),
             command=_expanded(command, tokens | {"h": at or address}, hop.host),
-            revoked=next(iter(_files(_one(options, "revokedhostkeys"), tokens)), None),
+            revoked=_files(_one(options, "revokedhostkeys"), tokens),
         )
 
     def _via(self, jumps: str, trail: tuple[Hop, ...]) -> Endpoint | None:

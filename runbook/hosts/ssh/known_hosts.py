@@ -65,7 +65,7 @@ class KnownHosts:
         files: The files to read; those that do not exist are passed over.
         names: The names the host has in them. The first decides; the others only vouch for a host
             that is not known by it, since they may be another site's.
-        revoked: RevokedHostKeys, a file of public keys; ``None`` where it is not configured.
+        revoked: RevokedHostKeys: files of public keys.
 
     Raises:
         BadInput: A file cannot be read.
@@ -73,7 +73,7 @@ class KnownHosts:
     """
 
     def __init__(
-        self, files: Iterable[Path], names: Iterable[str], revoked: Path | None = None
+        self, files: Iterable[Path], names: Iterable[str], revoked: Iterable[Path] = ()
     ) -> None:
         first, *others = names
         lines = tuple(known for file in files for known in _read(file))
@@ -81,7 +81,7 @@ class KnownHosts:
         self._others = tuple(
             known for known in lines if any(known.names_host(name) for name in others)
         )
-        self._revoked = _words(revoked) if revoked else ()
+        self._revoked = tuple(word for file in revoked for word in _words(file))
 
     @property
     def accepted(self) -> tuple[KnownKey, ...]:

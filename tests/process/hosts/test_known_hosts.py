@@ -136,12 +136,13 @@ class TestFiles:
         """RevokedHostKeys is stronger than any line; one that cannot be read is an error."""
         path = tmp_path / "known_hosts"
         path.write_text(f"{NAME} {keys[0]}\n")
+        (tmp_path / "none").touch()
 
         def said(revoked: str | bytes) -> str:
             (tmp_path / "revoked").write_bytes(
                 revoked.encode() if isinstance(revoked, str) else revoked
             )
-            known = KnownHosts([path], [NAME], tmp_path / "revoked")
+            known = KnownHosts([path], [NAME], [tmp_path / "none", tmp_path / "revoked"])
             return known.verdict(b64decode(keys[0].split()[1]))
 
         assert said(f"# {keys[0]}\n{keys[1]} old\n") == "yes"
@@ -151,7 +152,7 @@ class TestFiles:
         with pytest.raises(BadInput, match=r"RevokedHostKeys .* is a key revocation list"):
             said((tmp_path / "krl").read_bytes())
         with pytest.raises(BadInput, match=r"RevokedHostKeys .*: No such file"):
-            KnownHosts([path], [NAME], tmp_path / "missing")
+            KnownHosts([path], [NAME], [tmp_path / "missing"])
 
     def test_fingerprint(self, tmp_path: Path, keys: tuple[str, str]) -> None:
         """A fingerprint is written as ssh-keygen writes it."""

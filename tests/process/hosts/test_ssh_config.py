@@ -346,7 +346,13 @@ class TestWhateverOpensshAccepts:
 
         assert found.user_known_hosts == (Path("one"), Path("two"))
         assert found.global_known_hosts == (tmp_path / "a b",)
-        assert found.revoked == Path("~/revoked").expanduser()
+        assert found.revoked == (Path("~/revoked").expanduser(),)
+
+    def test_several_lists_of_revoked_keys(self, tmp_path: Path) -> None:
+        """Each is heeded; OpenSSH takes several since 10.3, and prints them so."""
+        found = endpoint(tmp_path, f'RevokedHostKeys "{tmp_path}/a {tmp_path}/b"\n')
+
+        assert found.revoked == (tmp_path / "a", tmp_path / "b")
 
     def test_match(self, tmp_path: Path) -> None:
         """Match is judged by ssh itself, with the user and the port of a jump host."""
