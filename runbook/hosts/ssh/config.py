@@ -13,6 +13,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from runbook.errors import BadInput, Unreachable
 SSH_PORT = 22
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 ASKING_S = 30  # "Match exec" and CanonicalizeHostname may take their time
+ASKED_AT_ONCE = 20  # hosts
 # What ssh names where no IdentityFile is configured, and the libraries here cannot use.
 UNUSABLE = ("id_dsa", "id_xmss", "id_ecdsa_sk", "id_ed25519_sk")
 HOP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^]]+\]|[^:/]+)(?::(?P<port>\d+))?/?$")
@@ -129,9 +131,9 @@ class SshConfig:
         self.path = path
         self._addresses = addresses
         self._lock = threading.Lock()
-        self._asked: dict[Hop, Options] = {}
-        for host in addresses:  # every mistake shows before the first connection
-            self._options(Hop(host))
+        hops = [Hop(host) for host in addresses]
+        with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:  # all: mistakes show before any connection
+            self._asked = dict(zip(hops, pool.map(self._ask, hops), strict=True))
 
     def endpoint(self, host: str, at: str | None = None) -> Endpoint:
         """Return where and how a host is reached.
