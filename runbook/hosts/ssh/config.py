@@ -231,6 +231,8 @@ class SshConfig:
             )
         except FileNotFoundError as error:
             raise BadInput("there is no ssh here", todo="install the OpenSSH client") from error
+        except (OSError, ValueError) as error:  # ValueError: no program can be given such a name
+            raise BadInput(f"`ssh -G {hop.host}` cannot be run: {error}", host=hop.host) from error
         except subprocess.TimeoutExpired as error:
             raise BadInput(
                 f"`ssh -G {hop.host}` did not end within {ASKING_S} s", host=hop.host

@@ -271,6 +271,29 @@ class TestErrors:
         """A declared file that is not there is an error."""
         with pytest.raises(BadInput, match="nowhere: No such file"):
             SshConfig(tmp_path / "nowhere", ADDRESSES)
+        with pytest.raises(
+            BadInput, match=r"^gateway: `ssh -G gateway` cannot be run: .*null byte"
+        ):
+            SshConfig(tmp_path / "no\0where", ADDRESSES)
+
+    def test_host_is_no_option(self, tmp_path: Path) -> None:
+        """A name that looks like an option of ssh stays a name, which ssh refuses."""
+        for host, text in (
+            ("-oProxyCommand=true", ""),
+            ("docker01", "Host docker01\n  ProxyJump -oProxyCommand=true\n"),
+        ):
+            with pytest.raises(BadInput, match=r"^-oP.*: hostname contains invalid characters"):
+                endpoint(tmp_path, text, host)
+
+    def test_no_ssh(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without an OpenSSH client that runs, the message says so."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(BadInput, match=r"^there is no ssh here") as caught:
+            endpoint(tmp_path, "")
+        assert "OpenSSH client" in caught.value.todo
+        (tmp_path / "ssh").write_text("not executable")
+        with pytest.raises(BadInput, match=r"`ssh -G gateway` cannot be run: .*Permission denied"):
+            endpoint(tmp_path, "")
 
 
 class TestWhateverOpensshAccepts:
