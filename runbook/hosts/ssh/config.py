@@ -6,8 +6,8 @@ from OpenSSH's own defaults. Source: ssh_config(5).
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import re
 import socket
 import subprocess
@@ -24,7 +24,7 @@ FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 ASKING_S = 30  # "Match exec" and CanonicalizeHostname may take their time
 ASKED_AT_ONCE = 20  # hosts
 # What ssh names where no IdentityFile is configured, and the libraries here cannot use.
-UNUSABLE = ("id_dsa", "id_xmss", "id_ecdsa_sk", "id_ed25519_sk")
+UNUSABLE = ("id_dsa", "id_xmss", "id_ecdsa_sk", "id_ed25519_sk", "id_mldsa44_ed25519")
 HOP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^]]+\]|[^:/]+)(?::(?P<port>\d+))?/?$")
 
 Options = Mapping[str, tuple[str, ...]]
@@ -160,7 +160,7 @@ class SshConfig:
         port, user = int(_one(options, "port")), _one(options, "user")
         alias = _one(options, "hostkeyalias")
         names = (address, hop.host) if known_by_name else (address,)
-        tokens = _tokens(hop.host, address, port, user) | {"k": alias or address}
+        tokens = _tokens(hop.host, address, port, user) | {"k": alias or hop.host}
         jumps = jumps or _expanded(_one(options, "proxyjump"), tokens, hop.host)
         command = "" if jumps else _one(options, "proxycommand")
         if command and _one(options, "proxyusefdpass") == "yes":
@@ -189,17 +189,17 @@ class SshConfig:
             user=user,
             identities=_identities(options.get("identityfile", ()), tokens),
             identities_only=_one(options, "identitiesonly") == "yes",
-            agent=_agent(options, tokens),
+            agent=_agent(options),
             known_as=(alias,) if alias else tuple(known_hosts_name(name, port) for name in names),
-            user_known_hosts=_files(_one(options, "userknownhostsfile"), tokens),
-            global_known_hosts=_files(_one(options, "globalknownhostsfile"), tokens),
+            user_known_hosts=_files(_one(options, "userknownhostsfile")),
+            global_known_hosts=_files(_one(options, "globalknownhostsfile")),
             connect_timeout_s=float(timeout) if timeout else None,
             via=self._via(jumps, (*trail, hop)),
             certificates=_identities(options.get("certificatefile", ()), tokens),
             family=FAMILIES.get(_one(options, "addressfamily"), socket.AF_UNSPEC),
             source=_one(options, "bindaddress"),
             command=_expanded(command, tokens | {"h": at or address}, hop.host),
-            revoked=_files(_one(options, "revokedhostkeys"), tokens),
+            revoked=_files(_one(options, "revokedhostkeys")),
         )
 
     def _via(self, jumps: str, trail: tuple[Hop, ...]) -> Endpoint | None:
@@ -259,19 +259,19 @@ def _one(options: Options, name: str) -> str:
 
 
 def _tokens(host: str, address: str, port: int, user: str) -> dict[str, str]:
-    """Return what the tokens of ssh_config(5), TOKENS, stand for; ssh -G leaves most of them."""
-    here = socket.gethostname()
+    """Return what the tokens of ssh_config(5), TOKENS, stand for; ssh -G leaves some of them."""
+    here, me = socket.gethostname(), pwd.getpwuid(os.getuid())
     return {
         "%": "%",
-        "d": str(Path.home()),
+        "d": me.pw_dir,
         "h": address,
-        "i": str(os.getuid()),
+        "i": str(me.pw_uid),
         "L": here.partition(".")[0],
         "l": here,
         "n": host,
         "p": str(port),
         "r": user,
-        "u": getpass.getuser(),
+        "u": me.pw_name,
     }
 
 
@@ -284,9 +284,10 @@ def _expanded(text: str, tokens: Mapping[str, str], host: str) -> str:
     return re.sub(r"%(.?)", replaced, text)
 
 
-def _path(name: str, tokens: Mapping[str, str]) -> Path:
-    known = re.sub(r"%(.)", lambda found: tokens.get(found[1], found[0]), name)
-    return Path(os.path.expanduser(os.path.expandvars(known)))
+def _at_home(name: str) -> str:
+    # The home that ssh means is the account's, whatever $HOME says.
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    return home + name[1:] if re.match(r"~(/|$)", name) else os.path.expanduser(name)
 
 
 def known_hosts_name(name: str, port: int) -> str:
@@ -295,24 +296,28 @@ def known_hosts_name(name: str, port: int) -> str:
 
 
 def _identities(names: tuple[str, ...], tokens: Mapping[str, str]) -> tuple[Path, ...]:
-    paths = (_path(name, tokens) for name in names if name.lower() != "none")
+    known = (
+        re.sub(r"%(.)", lambda found: tokens.get(found[1], found[0]), _at_home(name))
+        for name in names
+        if name.lower() != "none"
+    )
+    paths = (Path(os.path.expandvars(name)) for name in known)
     return tuple(path for path in paths if path.name not in UNUSABLE or path.exists())
 
 
-def _agent(options: Options, tokens: Mapping[str, str]) -> str | None:
+def _agent(options: Options) -> str | None:
     setting = options.get("identityagent", ("SSH_AUTH_SOCK",))[0]
-    if setting.lower() == "none":
-        return None
-    if setting == "SSH_AUTH_SOCK":
-        return os.environ.get(setting)
-    return str(_path(setting, tokens))
+    if setting == "SSH_AUTH_SOCK" or setting.startswith("$"):
+        return os.environ.get(setting.removeprefix("$"))
+    return None if setting.lower() == "none" else setting
 
 
-def _files(setting: str, tokens: Mapping[str, str]) -> tuple[Path, ...]:
-    # Printed without quotes, so a blank within a name is told by what follows it, or is there.
+def _files(setting: str) -> tuple[Path, ...]:
+    # Printed with tokens expanded, but without quotes: a blank within a name is told by what
+    # follows it, or is there.
     found: list[Path] = []
     for name in filter(None, re.split(r" (?=[/~])", setting)):
-        whole, parts = _path(name, tokens), [_path(word, tokens) for word in name.split()]
+        whole, parts = Path(_at_home(name)), [Path(_at_home(word)) for word in name.split()]
         several = not whole.exists() and any(part.exists() for part in parts)
         found += parts if several else [whole]
     return tuple(found)
