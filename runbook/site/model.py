@@ -70,7 +70,7 @@ class Ssh(Declared):
 
     config: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
-        description="OpenSSH client configuration, relative to this file; absent: ~/.ssh/config",
+        description="OpenSSH client configuration, relative to this file; absent: what ssh reads",
     )
     connect_timeout: int = Field(
         default=10, strict=True, ge=1, le=120, description="longest wait for a connection, seconds"
