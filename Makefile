@@ -5,7 +5,7 @@ CUTS ?= 200
 SEED ?= 1
 VENV := .venv/bin
 
-.PHONY: help run test check lint lab chaos soak bench format schema lock down clean
+.PHONY: help run test check lint lab chaos soak bench format schema docs rehearsal lock down clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -43,6 +43,17 @@ format: .venv/.made-from  ## format and fix what can be fixed
 
 schema: .venv/.made-from  ## write the JSON Schema of site files
 	$(VENV)/runbook site schema > parameters/site.schema.json
+
+docs: .venv/.tests  ## draw page and picture of the rehearsal that is kept in docs/
+	PYTHONPATH=.:tests $(VENV)/python -m rehearsal
+
+rehearsal: lab  ## keep another run on the lab in docs/, without the names of this machine
+	$(VENV)/runbook lab reset
+	rm -rf .rehearsal
+	unshare --map-root-user --uts sh -c 'hostname workstation && exec env -u RUNBOOK_KEY LOGNAME=operator \
+	  $(VENV)/runbook run parameters/lab.yml --records .rehearsal'
+	$(VENV)/runbook records export docs/rehearsal.zip --archive .rehearsal
+	$(MAKE) docs
 
 lock: .venv/.made-from  ## resolve the lock file anew, with hashes and without addresses
 	$(VENV)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import rehearsal
 from conftest import SITES, Done, Labs, Operator, make_bare
 from witnesses import Snapshot, holders, must, snapshot, touched
 
@@ -157,6 +160,31 @@ class TestSecondRun:
         """``check`` ends with 0."""
         assert story.check.status == 0, story.check.text
         assert "0 changes planned" in story.check.text
+
+
+class TestRehearsal:
+    """The run that docs/ shows to visitors."""
+
+    def test_is_what_a_run_does(self, story: Story, tmp_path: Path) -> None:
+        """It planned and checked what a run plans and checks now; else ``make rehearsal``."""
+        kept = json.loads((rehearsal.unpack(tmp_path) / "results.json").read_text())
+        assert shown(kept) == shown(story.run.results)
+
+
+def shown(results: dict[str, Any]) -> list[Any]:
+    """Return what a run planned and checked, without what is of the moment."""
+    return [
+        (
+            step["step"],
+            step["status"],
+            [
+                (c["host"], c["action"], c["resource"], c["diff"], c["undo"])
+                for c in step["changes"]
+            ],
+            [(c["name"], c["where"]) for c in step["checks"]],
+        )
+        for step in results["steps"]
+    ]
 
 
 class TestArticleByHand:
