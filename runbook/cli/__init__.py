@@ -2,7 +2,7 @@
 
 Exit status: 0 done or nothing to do; 1 a change or a check failed; 2 bad input; 3 a host cannot be
 reached or the site refuses, nothing was changed; 4 `run --plan` or `check` found differences;
-130 interrupted, 143 terminated.
+129 hung up, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from runbook.records.archive.chain import Chain, Chains
     from runbook.site import SiteFile
 
-"""The environment variable in which the runner tells the kernels what the managers are to keep."""
-
 TAG = "runbook-audit"
 """The entries' SYSLOG_IDENTIFIER, systemd.journal-fields(7)."""
 
