@@ -242,7 +242,7 @@ class Records(Declared):
     key: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
         description="SSH key that signs records, or its .pub where the agent holds it; "
-        "relative to this file; absent: RUNBOOK_KEY, or unsigned",
+        "relative to this file; RUNBOOK_KEY goes before it; neither: unsigned",
     )
     witness: Flag = Field(
         default=False, description="write the head of the ledger to the journal of the managers"

@@ -39,9 +39,10 @@ FILE = re.compile(
     r"[~/][\w./-]+|[\w.*/-]*(?:/|\.(?:py|yml|ipynb|jsonl?|html|sh|md|csv|zip|diff|png))"
 )
 MADE = {"parameters/mysite.yml", "out.ipynb", "population.csv", "audit.zip", "audit/verify.sh"}
-"""What README's own commands write."""
+MADE |= {"article.md"}
+"""What README's own commands write; and the article, which is not ours to give away."""
 OTHERS = {"auth_pass"}
-"""Names of other programs that look like those of our files."""
+"""Names of other programs that look like those of our settings."""
 OF_THE_SYSTEM = {"PATH", "SHELL"}
 """What any program of a POSIX system reads."""
 
