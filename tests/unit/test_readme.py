@@ -27,7 +27,6 @@ from pydantic import BaseModel
 from runbook import cli, errors
 from runbook.cli.records import app as records_app
 from runbook.cli.showing import VERDICTS
-from runbook.notebook.events import SWITCH
 from runbook.records.journal.status import ExitStatus
 from runbook.site.model import Site
 from runbook.steps import STEPS
@@ -45,6 +44,8 @@ OTHERS = {"auth_pass"}
 """Names of other programs that look like those of our settings."""
 OF_THE_SYSTEM = {"PATH", "SHELL"}
 """What any program of a POSIX system reads."""
+OF_A_RUN = {"RUNBOOK_EVENTS"}
+"""What a run sets for its own kernels, beside its RunContext."""
 
 
 def codes(text: str) -> list[str]:
@@ -261,7 +262,7 @@ def variables() -> set[str]:
             if of is None or ast.unparse(of) == "os.environ":
                 value = named.get(name.id) if isinstance(name, ast.Name) else None
                 found.add(name.value if isinstance(name, ast.Constant) else value)
-    return found - {None, SWITCH} - OF_THE_SYSTEM
+    return found - {None} - OF_A_RUN - OF_THE_SYSTEM
 
 
 def variable_faults(text: str) -> Iterator[str]:
