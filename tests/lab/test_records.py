@@ -25,8 +25,7 @@ CAROL = "carol@example"
 OPERATOR = f"{getuser()}@{socket.gethostname()}"
 PARTS = {
     *("after.json", "before.json", "changes.diff", "journal.jsonl", "plan.json", "report.html"),
-    *("results.json", "source", "transcript.jsonl"),
-    *("statement.dsse.json", "statement.json", "statement.json.sig"),
+    *("results.json", "source", "transcript.jsonl", "statement.json", "statement.json.sig"),
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook.errors import Refused, RunbookError
-from runbook.records.archive import anchors, canonical, dsse, provenance, statement
+from runbook.records.archive import anchors, canonical, provenance, statement
 from runbook.records.archive.ledger import FOLDER, Head, Ledger, Line, heads
 from runbook.records.archive.statement import Context, Identity
 from runbook.records.signing import allowed_signers, sshsig
@@ -183,7 +183,6 @@ class Archive:
         digests = {
             "statement_sha256": canonical.sha256(content),
             "sig_sha256": self._sign(folder, content),
-            "dsse_sha256": self._envelope(folder, content),
         }
         _protect(folder)
         said = json.loads(content)["predicate"]
@@ -199,14 +198,6 @@ class Archive:
         signature = self.signer.sign(content, sshsig.RECORD).encode()
         canonical.write(folder / statement.SIGNATURE, signature)
         return canonical.sha256(signature)
-
-    def _envelope(self, folder: Path, content: bytes) -> str | None:
-        key = dsse.private_key(self.signer.key) if self.signer else None
-        if self.signer is None or key is None:
-            return None
-        envelope = dsse.envelope(content, key, self.signer.public)
-        canonical.write(folder / statement.DSSE, envelope)
-        return canonical.sha256(envelope)
 
     def _first_line(self) -> str:
         head = "# Who may sign what: see ssh-keygen(1), ALLOWED SIGNERS. Keep a copy elsewhere.\n"

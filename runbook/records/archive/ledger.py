@@ -39,7 +39,7 @@ FIELDS: dict[str, Any] = dict.fromkeys(
     "run_id site mode ticket outcome reason statement_sha256 sig_sha256 dsse_sha256 "  # noqa: SIM905
     "file old_sha256 new_sha256 os_user host".split()
 )
-"""What a line may say of its event; a key is always there."""
+"""What a line may say of its event; a key is always there. Older records have a DSSE envelope."""
 
 _TAIL_BYTES = 65536  # far more than a line; the last one is read without the others
 

@@ -24,7 +24,7 @@ TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://edge-runbook.invalid/runbook-run/v1"  # a name; nothing is fetched from it
 STATEMENT, SIGNATURE, DSSE = "statement.json", "statement.json.sig", "statement.dsse.json"
 OWN = frozenset({STATEMENT, SIGNATURE, DSSE})
-"""The files that are not in the subject: they are written about it."""
+"""The files that are not in the subject: they are written about it; the last in older records."""
 
 SPOOL, WITHHELD, KILLED = ".spool-", ".withheld-", "-killed"
 """What a folder's name begins with while the run is under way, and where it holds a secret and is

@@ -139,7 +139,10 @@ for folder in */ .spool-*/; do
     fi
     printf 'V\t%s\t%s\n' "$folder" "$said"
     fact S "$folder" "$statement"
-    [ ! -f "$folder/statement.dsse.json" ] || fact D "$folder" "$folder/statement.dsse.json"
+    if [ -f "$folder/statement.dsse.json" ]; then
+      printf 'P\t%s\t%s\n' "$folder" "$(jq -R -s -r @base64 "$statement")"
+      fact D "$folder" "$folder/statement.dsse.json"
+    fi
   fi
   if [ -f "$folder/approval.json" ]; then
     printf 'W\t%s\t%s\n' "$folder" \
@@ -235,6 +238,13 @@ def approval: . as {$folder, $approval} | "\($folder)/approval.json" as $where
         then bad($where; "it expired at \($approval.expires), before \($at)") else empty end)
     end;
 
+# Records had a DSSE envelope once. It holds the statement, and nothing else that anybody could read.
+def envelope: select(.envelope and (.envelope | capture(
+      "\\A\\{ \"payload\": \"(?<payload>[^\"]*)\", \"payloadType\": \"application/vnd\\.in-toto\\+json\","
+      + " \"signatures\": \\[  \\{   \"keyid\": \"SHA256:[A-Za-z0-9+/]{43}\","
+      + "   \"sig\": \"[A-Za-z0-9+/]{86}==\"  \\} \\]\\}\\z") // {}).payload != .payload)
+  | bad("\(.folder)/statement.dsse.json"; "not an envelope of statement.json alone");
+
 def digest($name; $due; $what; $closed): .folder as $folder | .files[$name] as $seen
   | if $due == null
       then if $seen then bad("\($folder)/\($name)"; "added: \($closed.where) names none") else empty end
@@ -249,8 +259,6 @@ def run($closed; $redacted): . as {$folder} | $closed.line as $line | .statement
     (if $line.sig_sha256 == null then finding(1; $folder; "not signed")
       elif .signer == "" and .said != "missing" and .files["statement.json"]
         then bad("\($folder)/statement.json.sig"; .said) else empty end),
-    (if .signer != "" and .files["statement.dsse.json"] and .payload != .statement
-      then bad("\($folder)/statement.dsse.json"; "its payload is not statement.json") else empty end),
     (if .files["statement.json"] == null then empty
     elif try ($statement | ._type != "https://in-toto.io/Statement/v1"
         or (.predicate.ledgers | type) != "array" or any(.subject[]; .name | type != "string"))
@@ -262,7 +270,7 @@ def run($closed; $redacted): . as {$folder} | $closed.line as $line | .statement
         | . as [$field, $entered] | $statement.predicate[$field] | select(. != $entered)
         | bad("\($folder)/statement.json";
             "\($field) is \(tojson), and \($entered | tojson) in \($closed.where)")),
-      subject($closed; $redacted), approval
+      subject($closed; $redacted), envelope, approval
     end);
 
 def parsed: try fromjson catch null;
@@ -285,13 +293,14 @@ def shape: type == "object" and .v == 1 and (.seq | type) == "number"
       | if shape then . else null end)}])) as $lines
 | [$facts.G // [] | .[] | {principal: .about, cut: (.told == "cut"), lines: ($lines[.about] // [])}]
   as $ledgers
-| (told("S")) as $statements | (told("V")) as $said | (told("D")) as $envelopes
+| (told("S")) as $statements | (told("V")) as $said
+| (told("D")) as $envelopes | (told("P")) as $payloads
 | (told("A")) as $approvals | (told("W")) as $approved
 | [$facts.R // [] | .[].about
     | {folder: ., run: (ltrimstr(".spool-") | rtrimstr("-killed")), said: ($said[.] // ""), signer: ($said[.] // "" | key),
       approved: $approved[.], approver: ($approved[.] // "" | key), approval: ($approvals[.] // "" | parsed),
       statement: ($statements[.] // "" | parsed),
-      payload: ($envelopes[.] // "" | parsed | try (.payload | @base64d | fromjson) catch null),
+      envelope: $envelopes[.], payload: $payloads[.],
       files: ($files[.] // [] | from_entries)}] as $runs
 | (told("M")) as $anchored
 | [$facts.N // [] | .[] | {name: .about, said: .told, heads: ($anchored[.about] | try fromjson.heads catch [])}]

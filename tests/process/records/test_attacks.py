@@ -67,11 +67,9 @@ def reseal(records: Path, run_id: str, own_key: Signer) -> None:
     signature = own_key.sign(content, sshsig.RECORD).encode()
     write(folder / "statement.json", content)
     write(folder / "statement.json.sig", signature)
-    (folder / "statement.dsse.json").unlink()
     digests = {
         "statement_sha256": canonical.sha256(content),
         "sig_sha256": canonical.sha256(signature),
-        "dsse_sha256": None,
     }
     lines = lines_of(records, ALICE)
     at = next(i for i, line in enumerate(lines) if is_line(line, "closed", run_id))
@@ -245,13 +243,12 @@ ATTACKS: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
         lambda records: (records / LAST / "statement.json.sig").unlink(),
         [f"BAD {LAST}/statement.json.sig: missing: ledger/{ALICE}.jsonl:4 names it"],
     ),
-    "an envelope is edited": (
-        lambda records: edit(records / LAST / "statement.dsse.json", '"sig": "', '"sig": "AA'),
-        [f"BAD {LAST}/statement.dsse.json: not the envelope that ledger/{ALICE}.jsonl:4 names"],
-    ),
-    "an envelope is deleted": (
-        lambda records: (records / LAST / "statement.dsse.json").unlink(),
-        [f"BAD {LAST}/statement.dsse.json: missing"],
+    "an envelope is added, as records had one once": (
+        lambda records: write(records / LAST / "statement.dsse.json", "{}"),
+        [
+            f"BAD {LAST}/statement.dsse.json: added: ledger/{ALICE}.jsonl:4 names none",
+            f"BAD {LAST}/statement.dsse.json: not an envelope of statement.json alone",
+        ],
     ),
     "a file is replaced by a link to the same content": (
         replace_by_link,

@@ -1,11 +1,10 @@
-"""Signatures, who may make them, and the envelope."""
+"""Signatures, and who may make them."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,9 +27,10 @@ from archives import (
     signer,
     team,
 )
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from runbook.errors import BadInput, Refused
-from runbook.records.archive import dsse
 from runbook.records.archive.archive import Archive
 from runbook.records.signing import allowed_signers, sign, sshsig
 from runbook.records.signing.allowed_signers import AllowedSigners, matches
@@ -125,8 +125,8 @@ class TestForSshKeygen:
 
         Source: OpenSSH PROTOCOL.u2f, SSH U2F Signatures.
         """
-        private = dsse.private_key(key("token"))
-        assert private is not None
+        private = load_ssh_private_key(key("token").read_bytes(), password=None)
+        assert isinstance(private, Ed25519PrivateKey)
         kind, application = b"sk-ssh-ed25519@openssh.com", b"ssh:"
         (_, point) = sshsig.strings(Signer(key("token"), ALICE).public)
         blob = b"".join(map(sshsig.string, (kind, point, application)))
@@ -186,7 +186,7 @@ class TestAgent:
         process.wait(10)
 
     def test_public_half_suffices(self, tmp_path: Path, agent: None) -> None:
-        """The .pub file names the key; the agent signs; there is no envelope."""
+        """The .pub file names the key, and the agent signs."""
         private = key("agent")
         subprocess.run(["ssh-add", "-q", str(private)], check=True, timeout=10)
         public = tmp_path / "id.pub"
@@ -196,7 +196,6 @@ class TestAgent:
         run(Archive(records, Signer(public, ALICE)), RUNS[0])
 
         assert by_both(records) == (0, [])
-        assert not (records / RUNS[0] / "statement.dsse.json").exists()
 
     def test_locked(self, tmp_path: Path) -> None:
         """A key that cannot be used is refused before the run, with what to do."""
@@ -356,77 +355,6 @@ class TestKeysOfAnArchive:
             f"BAD {RUNS[1]}/statement.json.sig: key {sshsig.fingerprint(signer(BOB).public)}"
             " is in revoked_keys"
         ]
-
-
-class TestEnvelope:
-    """The same bytes in a DSSE envelope."""
-
-    def envelope(self) -> dict[str, object]:
-        """Return the envelope of some content."""
-        private = dsse.private_key(key("alice"))
-        assert private is not None
-        made: dict[str, object] = json.loads(dsse.envelope(CONTENT, private, signer(ALICE).public))
-        return made
-
-    def test_openssl_agrees(self, tmp_path: Path) -> None:
-        """OpenSSL verifies the signature over the encoding that the standard defines."""
-        made = self.envelope()
-        assert base64.b64decode(str(made["payload"])) == CONTENT
-        encoded = b"DSSEv1 28 application/vnd.in-toto+json %d %b" % (len(CONTENT), CONTENT)
-        (tmp_path / "pae").write_bytes(encoded)
-        (tmp_path / "sig").write_bytes(base64.b64decode(made["signatures"][0]["sig"]))  # type: ignore[index]
-        # An Ed25519 public key in DER is this prefix and its 32 bytes (RFC 8410, section 4).
-        der = bytes.fromhex("302a300506032b6570032100") + signer(ALICE).public[-32:]
-        (tmp_path / "key").write_bytes(der)
-        argv = "openssl pkeyutl -verify -rawin -pubin -keyform DER".split()  # noqa: SIM905
-        argv += ["-inkey", str(tmp_path / "key"), "-in", str(tmp_path / "pae")]
-        done = subprocess.run([*argv, "-sigfile", str(tmp_path / "sig")], check=False)
-
-        assert done.returncode == 0
-
-    @pytest.mark.parametrize(
-        ("spoil", "said"),
-        [
-            ({"payload": base64.b64encode(b"{}").decode()}, "not signed by this key"),
-            ({"payloadType": "text/plain"}, "of type text/plain"),
-            ({"signatures": [{"keyid": "SHA256:x", "sig": "AAAA"}]}, "no signature of key"),
-            ({"signatures": []}, "no signature of key"),
-            ({"payload": "!"}, "not a DSSE envelope"),
-            ({"signatures": None}, "not a DSSE envelope"),
-        ],
-    )
-    def test_tampered(self, spoil: dict[str, object], said: str) -> None:
-        """Payload, type, key id and signature are all covered."""
-        spoilt = json.dumps(self.envelope() | spoil).encode()
-
-        with pytest.raises(Unverified, match=said):
-            dsse.verify(spoilt, signer(ALICE).public)
-
-    def test_foreign_key(self) -> None:
-        """Another key's envelope is refused, also under the key id of the right one."""
-        made = self.envelope()
-        with pytest.raises(Unverified, match="no signature of key"):
-            dsse.verify(json.dumps(made).encode(), signer(BOB).public)
-        made["signatures"][0]["keyid"] = sshsig.fingerprint(signer(BOB).public)  # type: ignore[index]
-        with pytest.raises(Unverified, match="not signed by this key"):
-            dsse.verify(json.dumps(made).encode(), signer(BOB).public)
-
-    def test_only_plain_ed25519(self, tmp_path: Path) -> None:
-        """Other keys and locked ones give no envelope; the signature is there anyway."""
-        locked = tmp_path / "locked"
-        argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret phrase", "-f", str(locked)]
-        subprocess.run(argv, check=True, env=os.environ)
-
-        assert dsse.private_key(locked) is None
-        assert dsse.private_key(key("kinds", *KINDS["rsa"])) is None
-        assert dsse.private_key(tmp_path / "absent") is None
-
-    def test_of_a_run(self, tmp_path: Path) -> None:
-        """A run's envelope holds the exact bytes of its statement."""
-        folder = archive_in(tmp_path) / RUNS[0]
-        payload = dsse.verify((folder / "statement.dsse.json").read_bytes(), signer(ALICE).public)
-
-        assert payload == (folder / "statement.json").read_bytes()
 
 
 class TestApproverAsOperator:

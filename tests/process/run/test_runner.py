@@ -102,7 +102,6 @@ class TestRun:
             "report.html",
             "results.json",
             "source",
-            "statement.dsse.json",
             "statement.json",
             "statement.json.sig",
         ]
