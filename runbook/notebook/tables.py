@@ -21,6 +21,8 @@ _PRE = (
 )
 _LEFT = 'style="text-align:left;vertical-align:top"'
 _COLOURS = {"+": "color:#0a4d1c;background:#d9f5e0", "-": "color:#7a1410;background:#fde4e2"}
+# By class, which the page of a record colours in its own way; the names of files are no changes.
+_SORTS = {"--- ": "hunk", "+++ ": "hunk", "+": "ins", "-": "del", "@": "hunk"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ def diff_html(text: str) -> str:
     """Return a unified diff as HTML; the signs carry the meaning, colours only help."""
     lines = []
     for line in text.splitlines():
-        style = _COLOURS.get(line[:1], "")
-        lines.append(f'<span style="{style}">{html.escape(line)}</span>')
+        sort, style = _SORTS.get(line[:4]) or _SORTS.get(line[:1], ""), _COLOURS.get(line[:1], "")
+        lines.append(f'<span class="{sort}" style="{style}">{html.escape(line)}</span>')
     return f"<pre {_PRE}>" + "\n".join(lines) + "</pre>"
 
 

@@ -125,13 +125,20 @@ class TestDiff:
 
     def test_added_and_removed_differ(self) -> None:
         """Text and background are set together, so that any theme can be read."""
-        spans = re.findall(r'<span style="([^"]*)">(.)', diff_html("-x\n+y\n z"))
-        styles = {sign: style for style, sign in spans}
+        spans = re.findall(r'<span class="(\w*)" style="([^"]*)">(.)', diff_html("-x\n+y\n z"))
+        styles = {sign: style for _, style, sign in spans}
 
+        assert [(sort, sign) for sort, _, sign in spans] == [("del", "-"), ("ins", "+"), ("", " ")]
         assert len(set(styles.values())) == 3
         for sign in "+-":
             assert "color:" in styles[sign]
             assert "background:" in styles[sign]
+
+    def test_names_of_files_are_no_changes(self) -> None:
+        """What the page of a record colours as added or removed is a line of the file."""
+        shown = diff_html("--- a\n+++ b\n@@ -1 +1 @@\n--\n++")
+
+        assert re.findall(r'class="(\w*)"', shown) == ["hunk", "hunk", "hunk", "del", "ins"]
 
 
 class TestSettings:

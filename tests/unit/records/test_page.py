@@ -16,7 +16,6 @@ from runbook.records.journal.journal import Journal
 from runbook.records.journal.results import collect
 from runbook.records.journal.status import Status
 from runbook.records.page.page import flat, page
-from runbook.records.page.sanitise import sanitise
 from runbook.records.page.timeline import timeline
 
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(1)</script></td></details><style>b{}</style>'
@@ -470,71 +469,6 @@ class TestNotebooks:
 
         assert "[text](https://example.org)" in said(text)
         assert not [a for tag, a in Elements(text).found if tag == "img" or "https" in str(a)]
-
-
-class TestSanitise:
-    """HTML of outputs."""
-
-    @pytest.mark.parametrize(
-        "source",
-        [
-            "<p><strong>a</strong></p>",
-            '<table><thead><tr><th colspan="2">a</th></tr></thead></table>',
-            '<details open=""><summary>a</summary><pre>b\n c</pre></details>',
-            "a &lt;script&gt; &amp; b<br>c",
-            f'<img src="data:image/png;base64,{PNG}" alt="p">',
-        ],
-    )
-    def test_tables_and_diffs_stay(self, source: str) -> None:
-        """What the runbook's own tables are made of is kept as it is."""
-        assert sanitise(source) == source
-
-    @pytest.mark.parametrize(
-        ("source", "result"),
-        [
-            ("a<script>alert(1)</script>b", "ab"),
-            ("<SCRIPT/x>alert(1)</SCRIPT >b", "b"),
-            ("<script>alert(1)", ""),
-            ("<scr<script>ipt>alert(1)</script>b", "ipt&gt;alert(1)b"),
-            ("<style>*{}</style><b onclick=x style='a:b' class=c>b</b>", "<b>b</b>"),
-            ("<svg><script>x</script><a xlink:href=x>y</a></svg>b", "b"),
-            ("<math><mtext><img src=x onerror=y></mtext></math>b", "b"),
-            ("<iframe src=x>y</iframe><object data=x>y</object>b", "b"),
-            ("<img src=x onerror=y alt='p'><img src=javascript:x>", "[p]"),
-            ("<img src='data:text/html,x'>", ""),
-            ("<a href='javascript:x'>y</a><form action=x><input value=z>w</form>", "yw"),
-            ("<template><img src=x></template><noscript><p title='</noscript><img>'>", ""),
-            ("<!-- <b> --><!DOCTYPE x><?php y ?>b", "b"),
-            ("</div></details><b>a", "<b>a</b>"),
-            ("<div><b>a</div>c", "<div><b>a</b></div>c"),
-            ("<div/>a", "<div>a</div>"),
-            ('<td colspan="1&quot; onx=&quot;">', '<td colspan="1&quot; onx=&quot;"></td>'),
-            ("a < b & c", "a &lt; b &amp; c"),
-        ],
-    )
-    def test_the_rest_goes(self, source: str, result: str) -> None:
-        """Nothing that runs, fetches or reaches out of its place is left."""
-        assert sanitise(source) == result
-
-    def test_lines_of_a_diff(self) -> None:
-        """They get the page's own colours, which fit both themes; names of files are no changes."""
-        source = '<pre style="x"><span style="color:red">+a</span>\n<span style="">-b</span></pre>'
-
-        assert sanitise(source) == (
-            '<pre><span class="ins">+a</span>\n<span class="del">-b</span></pre>'
-        )
-        assert sanitise("<pre><span>--- f</span></pre>") == (
-            '<pre><span class="hunk">--- f</span></pre>'
-        )
-
-    def test_cells_that_would_not_fit(self) -> None:
-        """A long word may break, a mark stays with its word, and a copy of it is the word."""
-        word = "traefik_traefik.03dpqra169nw31so5o9372mvh"
-
-        assert sanitise(f"<td>{word} ✓ a & b</td>") == (
-            f"<td>{word[:32]}<wbr>{word[32:]} ✓\u00a0a &amp; b</td>"
-        )
-        assert sanitise(f"<p>{word} ✓ a</p>") == f"<p>{word} ✓ a</p>"
 
 
 class TestTimeline:
