@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -32,6 +35,21 @@ class TestEnvironments:
             expected.append(CONDA_NAMES.get(name, name) + ranges)
 
         assert sorted(found) == sorted(["python>=3.11", "pip", *expected])
+
+    def test_what_is_imported_is_declared(self) -> None:
+        """No import lives by what another package happens to bring, and nothing is left over."""
+        trees = [ast.parse(path.read_text()) for path in (TOP / "runbook").rglob("*.py")]
+        nodes = [node for tree in trees for node in ast.walk(tree)]
+        names = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+        names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+        tops = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+        provided = packages_distributions()
+        imported = {provided[top][0].lower().replace("_", "-") for top in tops - {"runbook"}}
+        requirements = [*declared()["dependencies"], *declared()["optional-dependencies"]["s3"]]
+        named = {re.match(r"[a-z0-9.-]+", requirement)[0] for requirement in requirements}
+
+        assert imported - named == set()
+        assert named - imported == {"ipywidgets", "jupyterlab"}  # for the one who sits before it
 
     def test_python_is_the_same(self) -> None:
         """Both name the oldest Python alike."""
