@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runbook.cli import entering, showing, storage
+from runbook.cli import entering, showing
 from runbook.cli.entering import RECORDS, ArchiveOption, RunArgument
 from runbook.errors import BadInput
 
@@ -208,6 +208,31 @@ def export(
     typer.echo(f"{len(names)} runs in {target}; unpacked, sh verify.sh verifies them")
 
 
+@app.command()
+def copy(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET", help="s3://BUCKET or s3://BUCKET/PREFIX, one for each archive."
+        ),
+    ],
+    archive: ArchiveOption = RECORDS,
+    retain_days: Annotated[
+        int | None,
+        typer.Option(min=1, max=36500, help="For how many days nobody can remove what is sent."),
+    ] = None,
+) -> None:
+    """Copy closed runs, ledgers and what verifies them to S3; what is there is not sent again.
+
+    Keys, region and endpoint are those of boto3: AWS_… variables, such as AWS_ENDPOINT_URL_S3 for
+    another storage than Amazon's, or ~/.aws.
+    """
+    from runbook.records.copies import storage
+
+    sent, there = storage.copy(archive, target, retain_days=retain_days)
+    typer.echo(f"{sent} files sent, {there} were there already: {target}")
+
+
 def _asked(site: Path) -> Journals:
     from runbook.records.verify import witness
     from runbook.site import load
@@ -215,5 +240,4 @@ def _asked(site: Path) -> Journals:
     return witness.read_back(load(site))
 
 
-for part in (entering, storage):
-    app.registered_commands += part.app.registered_commands
+app.registered_commands += entering.app.registered_commands

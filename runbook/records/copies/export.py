@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from runbook.errors import BadInput
@@ -52,13 +52,14 @@ def export(
     entries = tuple(e for e in report.entries_of(folder, period) if not runs or e.run_id in run_ids)
     made = {EXPORT: canonical.document(told), POPULATION: report.population(entries).encode()}
     try:
-        _write(folder, target, sorted([*made, *_files(folder, names)]), made)
+        _write(folder, target, sorted([*made, *files(folder, names)]), made)
     except OSError as error:
         raise BadInput(f"{target} cannot be written: {error.strerror}") from error
     return run_ids
 
 
-def _files(folder: Path, runs: list[str]) -> Iterator[str]:
+def files(folder: Path, runs: Iterable[str]) -> Iterator[str]:
+    """Yield the names of what verifies an archive, and of the files of these runs of it."""
     yield from (name for name in _TOP if (folder / name).is_file())
     for part in (*_SHARED, *runs):
         if (folder / part).is_dir():
