@@ -178,7 +178,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "list the runs of one ticket",
             lambda: search.select(records, search.Filter(ticket="CHG-9")),
         )
-        measure("load all runs as a frame", lambda: search.runs(records))
         if options.script:
             script = ["sh", str(records / "verify.sh")]
             measure("verify.sh", lambda: subprocess.run(script, check=True), best_of=1)

@@ -7,14 +7,11 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runbook.errors import BadInput
 from runbook.records.reading import index
 from runbook.records.reading.index import COLUMNS, Run
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?Z?)?")
 
@@ -110,39 +107,11 @@ def find(archive: Path, beginning: str) -> Run:
     return exact[0]
 
 
-def runs(archive: Path) -> pd.DataFrame:
-    """Return all sealed runs, one a row, the oldest first.
-
-    Raises:
-        BadInput: It is no archive.
-    """
-    return _frame(archive, "SELECT * FROM runs ORDER BY run_id")
-
-
-def results(archive: Path) -> pd.DataFrame:
-    """Return what was done, planned and checked: a row a run, step, host and resource.
-
-    Raises:
-        BadInput: It is no archive.
-    """
-    return _frame(archive, "SELECT * FROM results ORDER BY run_id, rowid")
-
-
 def _runs(archive: Path, query: str, values: dict[str, Any]) -> list[Run]:
     database = index.connect(archive)
     try:
         rows: list[sqlite3.Row] = database.execute(query, values).fetchall()
         return [Run(*(row[name] for name in COLUMNS)) for row in rows]
-    finally:
-        database.close()
-
-
-def _frame(archive: Path, query: str) -> pd.DataFrame:
-    import pandas as pd
-
-    database = index.connect(archive)
-    try:
-        return pd.read_sql_query(query, database)
     finally:
         database.close()
 

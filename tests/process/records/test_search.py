@@ -142,7 +142,7 @@ class TestIndex:
         run(Archive(records, signer(BOB)), AFTER_NEXT)
 
         assert set(ids(search.select(records))) == {AFTER_NEXT, NEXT, SECOND, FIRST}
-        assert LAST not in set(search.results(records)["run_id"])
+        assert LAST not in ids(search.search(records, ["network"]))
 
     def test_copies_and_damage(self, records: Path) -> None:
         """A copied or damaged folder is no run here; verify names it."""
@@ -157,27 +157,6 @@ class TestIndex:
 
         assert ids(search.search(records, ["INC-9"])) == [NEXT]
         assert not (records / ".index.sqlite").exists()
-
-
-class TestFrames:
-    """Runs and results for pandas."""
-
-    def test_runs(self, records: Path) -> None:
-        """There is one row a run, the oldest first."""
-        frame = search.runs(records)
-
-        assert list(frame["run_id"]) == [FIRST, SECOND, LAST, NEXT]
-        assert list(frame["changed"]) == [1, 1, 1, 0]
-
-    def test_results(self, records: Path) -> None:
-        """There is one row for everything done and checked, with step and host."""
-        frame = search.results(records)
-        first = frame[frame["run_id"] == FIRST]
-
-        assert list(first["step"]) == ["preflight", "network", "network", "network"]
-        done = first[first["outcome"] == "done"]
-        assert list(done["resource"]) == ["network frontend"]
-        assert list(done["host"]) == ["docker01"]
 
 
 def snapshot(name: str, value: object) -> Callable[[Path], None]:
