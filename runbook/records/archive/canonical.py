@@ -39,28 +39,48 @@ def sha256_of(path: Path) -> str:
         return sha256(opened.read())
 
 
-def write(path: Path, content: bytes) -> None:
-    """Replace a file whole, and return once it is on the disk."""
-    os.replace(_spare(path, content), path)
-    sync(path.parent)
+def write(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Replace a file whole: a reader finds the old one or the new one, never a part of it.
+
+    Args:
+        path: The file.
+        content: All of it.
+        durable: Whether to return only once it is on the disk.
+
+    Raises:
+        OSError: It cannot be written; nothing is left beside it.
+    """
+    spare = _spare_of(path)
+    try:
+        _fill(spare, content, durable=durable)
+        os.replace(spare, path)
+    finally:
+        with suppress(OSError):
+            spare.unlink()
+    if durable:
+        sync(path.parent)
 
 
 def create(path: Path, content: bytes) -> None:
     """Write a file unless it is there, whole and for good, whoever else does the same."""
-    spare = _spare(path, content)
+    spare = _spare_of(path)
+    _fill(spare, content, durable=True)
     with suppress(FileExistsError):
         os.link(spare, path)
     spare.unlink()
     sync(path.parent)
 
 
-def _spare(path: Path, content: bytes) -> Path:
-    spare = path.with_name(f".{path.name}.{os.getpid()}.new")
+def _spare_of(path: Path) -> Path:
+    return path.parent / f".{path.name}.{os.getpid()}.new"  # "." has no name
+
+
+def _fill(spare: Path, content: bytes, *, durable: bool) -> None:
     with spare.open("wb") as opened:
         opened.write(content)
         opened.flush()
-        os.fsync(opened.fileno())
-    return spare
+        if durable:
+            os.fsync(opened.fileno())
 
 
 def sync(folder: Path) -> None:

@@ -15,14 +15,13 @@ the conventions that testmoapp/junitxml collects.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from runbook.errors import BadInput
+from runbook.records.archive import canonical
 from runbook.records.journal.results import Results
 from runbook.records.journal.status import ENDED_WELL, NOT_RUN, Status
 
@@ -70,18 +69,13 @@ def write(path: Path, results: Results) -> None:
     Raises:
         BadInput: The folder is missing, or the file cannot be written.
     """
-    spare = path.parent / f".{path.name}.{os.getpid()}.new"
     try:
-        spare.write_bytes(document(results))
-        os.replace(spare, path)
+        canonical.write(path, document(results), durable=False)
     except OSError as error:
         raise BadInput(
             f"the JUnit XML {path} cannot be written: {error.strerror}",
             todo=f"make {path.parent} a folder that can be written, or name another file",
         ) from error
-    finally:
-        with suppress(OSError):
-            spare.unlink()
 
 
 def _step(site: str, step: Results) -> Element:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import secrets
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from runbook.errors import BadInput
 from runbook.masking.redact import MASKER
+from runbook.records.archive import canonical
 from runbook.records.archive.archive import Archive, Sealed
 from runbook.records.archive.statement import KILLED, SPOOL, WITHHELD
 from runbook.records.journal.journal import KERNEL_FOLDER, Journal, Listener
@@ -175,12 +175,8 @@ def _mark_killed(path: Path, step: Results) -> None:
     _write(path, notebook)
 
 
-def _write(path: Path, notebook: object) -> None:
-    """Write a notebook whole; a reader finds the old one or the new one."""
-    spare = path.with_name(f".{path.name}.new")
-    text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    spare.write_text(text, encoding="utf-8")
-    os.replace(spare, path)
+def _write(path: Path, notebook: canonical.Value) -> None:
+    canonical.write(path, canonical.document(notebook), durable=False)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from papermill.engines import NotebookExecutionManager
 from papermill.iorw import write_ipynb
 
 from runbook.masking.redact import MASKER
+from runbook.records.archive import canonical
 from runbook.records.journal.status import ENDED_WELL, Status, together
 
 Report = Callable[..., None]
@@ -89,13 +89,11 @@ class HonestManager(NotebookExecutionManager):  # type: ignore[misc]
             self.status, self.reason = status, MASKER.mask(reason.strip())[:REASON_LENGTH]
 
     def save(self, **_: Any) -> None:
-        """Save the notebook; a reader finds the old file or the new one, never a part of it."""
+        """Save the notebook as it is now, whole."""
         self.nb.metadata["runbook"] = {"status": self.status.value, "reason": self.reason}
         if self.save_to is not None:
-            spare = self.save_to.with_name(f".{self.save_to.name}.new")
             text: str = nbformat.v4.writes(self.masked)  # type: ignore[no-untyped-call]
-            spare.write_text(text + "\n", encoding="utf-8")
-            os.replace(spare, self.save_to)
+            canonical.write(self.save_to, f"{text}\n".encode(), durable=False)
         elif self.output_path:
             write_ipynb(self.masked, self.output_path)
         self.last_save_time = self.now()
