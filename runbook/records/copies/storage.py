@@ -65,10 +65,11 @@ def copy(folder: Path, target: str, *, retain_days: int | None = None) -> tuple[
         return {} if stored == own else {"IfMatch": seen["ETag"]} if grown else None
 
     def send(name: str) -> None:
+        own = content(name)
+        more = (plan[name] or {}) | (lock if name in once else {})
         # In a header: the trailer that boto3 would send is not understood by every storage.
-        more = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _digest(content(name))}
-        more |= (plan[name] or {}) | (lock if name in once else {})
-        bucket.ask("put_object", name, Body=content(name), **more)
+        more |= {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _digest(own)}
+        bucket.ask("put_object", name, Body=own, **more)
         done.append(name)
 
     with ThreadPoolExecutor(8) as pool:  # a client of boto3 keeps 10 connections
