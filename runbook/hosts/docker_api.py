@@ -23,8 +23,9 @@ from docker import errors
 from docker.utils.socket import SocketError
 
 from runbook.errors import IN_DOUBT, Lost, Refused, RunbookError
+from runbook.hosts import DOCKER
 from runbook.hosts.connection import Connection
-from runbook.hosts.docker_socket import DOCKER, EngineAdapter, SocketDenied
+from runbook.hosts.docker_socket import EngineAdapter, SocketDenied
 from runbook.hosts.ssh.command import Result
 
 if TYPE_CHECKING:

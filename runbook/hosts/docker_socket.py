@@ -18,16 +18,9 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
 from runbook.errors import IN_DOUBT, Lost, Refused, RunbookError, Unreachable
+from runbook.hosts import DOCKER
 from runbook.hosts.connection import Connection
 from runbook.hosts.ssh.session import all_errors
-
-# Neither a context nor the environment of the user there may name another engine or how to ask it:
-# the option beats $DOCKER_HOST, $DOCKER_CONTEXT and `docker context use`, but not the others.
-DOCKER = (
-    *("env", "-u", "DOCKER_TLS", "-u", "DOCKER_TLS_VERIFY", "-u", "DOCKER_API_VERSION"),
-    *("docker", "-H", "unix:///var/run/docker.sock"),
-)
-"""The docker command line, as it asks the host's own engine."""
 
 DIAL = (*DOCKER, "system", "dial-stdio")
 POOL_SIZE = 4  # kept open; sshd's MaxSessions of 10 is shared with commands

@@ -56,7 +56,7 @@ class Live:
     @property
     def manager(self) -> str:
         """Return the manager on which Swarm commands run: the first declared one."""
-        return next(iter(self.site.managers))
+        return self.site.first_manager
 
     @cached_property
     def engine(self) -> DockerClient:

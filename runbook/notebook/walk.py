@@ -36,15 +36,14 @@ from runbook.notebook.tables import (
 )
 from runbook.records.verify import witness
 from runbook.site import SiteFile, load
-from runbook.steps import CONVERGED, STEPS, StepInfo, approved, find
-from runbook.steps.preflight import Facts as PreflightFacts
+from runbook.steps import CONVERGED, STEPS, Step, approved, find
 
 MODES = ("plan", "apply")
 
 KNOWN.listen(tell_secret)
 
 
-def open_step(name: str, site: str, mode: str) -> Step:
+def open_step(name: str, site: str, mode: str) -> Walk:
     """Load a site and return one step of it, ready to be walked through.
 
     Args:
@@ -65,7 +64,7 @@ def open_step(name: str, site: str, mode: str) -> Step:
         site_file = load(path)
         context = RunContext.from_environ()
         fleet = _fleet(path, site_file.site.model_dump_json(), context.record)
-        return Step(find(name), site_file, mode, fleet, context)
+        return Walk(find(name), site_file, mode, fleet, context)
 
 
 # A kernel keeps its connections, so that a cell run again, and the next notebook in the same
@@ -93,13 +92,13 @@ def _reporting(step: str) -> Iterator[None]:
         raise
 
 
-class Step:
+class Walk:
     """One step of one site; the methods are the notebook's parts, in order."""
 
     def __init__(
-        self, info: StepInfo, site_file: SiteFile, mode: str, fleet: Fleet, context: RunContext
+        self, step: Step[Any], site_file: SiteFile, mode: str, fleet: Fleet, context: RunContext
     ) -> None:
-        self._info = info
+        self._step = step
         self._mode = mode
         self._live = Live(site_file, fleet, self._say, context)
         self._facts: Any = None
@@ -107,7 +106,7 @@ class Step:
         self._applied = False
 
     def _say(self, host: str | None, message: str) -> None:
-        emit("progress", self._info.name, host=host, message=message)
+        emit("progress", self._step.name, host=host, message=message)
 
     @property
     def live(self) -> Live:
@@ -122,19 +121,18 @@ class Step:
     def observe(self) -> Shown:
         """Read what is there now and return it as a table; nothing is changed."""
         start = time.monotonic()
-        with _reporting(self._info.name):
+        with _reporting(self._step.name):
             self._facts = self._read()
-            found = rows_table(self._info.module.rows(self._facts), time.monotonic() - start)
+            found = rows_table(self._step.rows(self._facts), time.monotonic() - start)
         self._tell_hosts()
         self._tell_state("before", self._facts)
-        if isinstance(self._facts, PreflightFacts):
-            for finding in self._facts.findings:
-                emit("finding", self._info.name, **finding.as_dict())
+        for finding in self._step.findings(self._facts):
+            emit("finding", self._step.name, **finding.as_dict())
         return found
 
     def _read(self) -> Any:
         with self._reading():
-            return self._info.module.observe(self._live)
+            return self._step.observe(self._live)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -145,38 +143,38 @@ class Step:
             raise
 
     def _tell_hosts(self) -> None:
-        emit("hosts", self._info.name, keys=self._live.fleet.host_keys)
+        emit("hosts", self._step.name, keys=self._live.fleet.host_keys)
 
     def _tell_state(self, moment: str, facts: Any) -> None:
-        if self._info.manages:
-            seen = approved.state(self._info.module.rows(facts))
-            emit("state", self._info.name, moment=moment, seen=seen)
+        if self._step.manages:
+            seen = approved.state(self._step.rows(facts))
+            emit("state", self._step.name, moment=moment, seen=seen)
 
     def findings(self) -> Shown:
-        """Return the preflight's findings as a table."""
-        return findings_table(self._observed().findings)
+        """Return what the step makes of what it has read, as a table."""
+        return findings_table(self._step.findings(self._observed()))
 
     def _observed(self) -> Any:
         if self._facts is None:
             raise BadInput(
-                "nothing was observed yet", step=self._info.name, todo="run the cell that observes"
+                "nothing was observed yet", step=self._step.name, todo="run the cell that observes"
             )
         return self._facts
 
     def plan(self) -> Shown:
         """Return what would change, with every diff; nothing is changed."""
-        with _reporting(self._info.name):
+        with _reporting(self._step.name):
             self._plan = self._planned(self._observed())
         changes = [change.as_dict() for change in self._plan.changes]
-        told = {"sealed": self._part(self._plan)} if self._info.manages else {}
-        emit("plan", self._info.name, digest=self._plan.digest, changes=changes, **told)
+        told = {"sealed": self._part(self._plan)} if self._step.manages else {}
+        emit("plan", self._step.name, digest=self._plan.digest, changes=changes, **told)
         return plan_table(self._plan)
 
     def _part(self, plan: Plan) -> dict[str, Any]:
-        return approved.part(self._info, self._live, self._facts, plan)
+        return approved.part(self._step, self._live.site_file, self._facts, plan)
 
     def _planned(self, facts: Any) -> Plan:
-        return Plan(self._info.name, tuple(self._info.module.plan(self._live, facts)))
+        return Plan(self._step.name, tuple(self._step.plan(self._live.site_file, facts)))
 
     def apply(self) -> Shown:
         """Make the planned changes where the mode allows it, and return what became of them.
@@ -188,15 +186,15 @@ class Step:
         plan = self._shown_plan()
         if self._mode != "apply":
             return table("Not applied: the mode is plan.", [], [])
-        if not self._info.manages:
+        if not self._step.manages:
             return _nothing()
-        with _reporting(self._info.name):
+        with _reporting(self._step.name):
             if plan.changes:
-                _raise(refusals.risky(self._live.site, self._info.name))
+                _raise(refusals.risky(self._live.site, self._step.name))
                 approved.refuse_moved(
-                    self._info.name, self._part(plan), self._live.context.approved
+                    self._step.name, self._part(plan), self._live.context.approved
                 )
-            with site_lock(self._live, self._info.name) as lock:
+            with site_lock(self._live, self._step.name) as lock:
                 return self._make(plan, lock) if plan.changes else _nothing()
 
     def _make(self, plan: Plan, lock: SwarmLock) -> Shown:
@@ -214,17 +212,17 @@ class Step:
     def _shown_plan(self) -> Plan:
         if self._plan is None:
             raise BadInput(
-                "nothing was planned yet", step=self._info.name, todo="run the plan cell"
+                "nothing was planned yet", step=self._step.name, todo="run the plan cell"
             )
         return self._plan
 
     def _begun(self, change: Change) -> None:
-        emit("begun", self._info.name, **_name(change))
+        emit("begun", self._step.name, **_name(change))
 
     def _report(self, outcome: Outcome) -> None:
         emit(
             "outcome",
-            self._info.name,
+            self._step.name,
             **_name(outcome.change),
             outcome=outcome.word,
             duration_ms=outcome.duration_ms,
@@ -237,32 +235,30 @@ class Step:
         Raises:
             CheckFailed: A check did not hold; the table is shown first.
         """
-        if self._mode != "apply" and not self._info.proves_when_planning:
+        if self._mode != "apply" and not self._step.proves_when_planning:
             emit(
-                "verdict", self._info.name, mode=self._mode, changes=len(self._shown_plan().changes)
+                "verdict", self._step.name, mode=self._mode, changes=len(self._shown_plan().changes)
             )
             return table("Not verified: the mode is plan.", [], [])
-        with _reporting(self._info.name):
+        with _reporting(self._step.name):
             checks = self._checks()
             self._tell_hosts()  # acceptance meets the client only now
             for check in checks:
-                emit("check", self._info.name, **check.as_dict())
+                emit("check", self._step.name, **check.as_dict())
             failed = [check for check in checks if not check.passed]
             self._verdict(len(checks), len(failed))
-            shown = checks_table(checks, "" if failed else _next(self._info))
+            shown = checks_table(checks, "" if failed else _next(self._step))
             if failed:
                 _show(shown)
                 raise self._unproven(failed)
         return shown
 
     def _checks(self) -> list[Check]:
-        module = self._info.module
-        if isinstance(self._facts, PreflightFacts):
-            # Its observation is its verification: it read everything a moment ago.
-            return [self._facts.verdict]
+        if self._step.verdict is not None:
+            return self._step.verdict(self._observed())
         with self._reading():
-            checks = list(module.verify(self._live))
-        if CONVERGED not in self._info.required_checks(self._live.site):
+            checks = self._step.verify(self._live)
+        if CONVERGED not in self._step.required_checks(self._live.site):
             return checks
         # A plan without changes, made from what was read in this notebook, is the second reading.
         facts = self._read() if self._applied else self._observed()
@@ -274,7 +270,7 @@ class Step:
     def _verdict(self, checks: int, failed: int) -> None:
         emit(
             "verdict",
-            self._info.name,
+            self._step.name,
             mode=self._mode,
             changes=len(self._shown_plan().changes),
             checks_passed=checks - failed,
@@ -282,9 +278,9 @@ class Step:
         )
 
     def _unproven(self, failed: list[Check]) -> RunbookError:
-        if isinstance(self._facts, PreflightFacts):
-            return refusals.unfit(failed[0], blocking(self._facts.findings), self._info.name)
-        return refusals.unproven(failed, self._info.name)
+        if found := blocking(self._step.findings(self._observed())):
+            return refusals.unfit(failed[0], found, self._step.name)
+        return refusals.unproven(failed, self._step.name)
 
 
 def _name(change: Change) -> dict[str, str]:
@@ -311,8 +307,8 @@ def _raise(error: RunbookError | None) -> None:
         raise error
 
 
-def _next(info: StepInfo) -> str:
-    following = [step.notebook for step in STEPS[STEPS.index(info) + 1 :]]
+def _next(step: Step[Any]) -> str:
+    following = [later.notebook for later in STEPS[STEPS.index(step) + 1 :]]
     return f"Next: {following[0]}." if following else "The edge is proven from outside."
 
 

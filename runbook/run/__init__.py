@@ -9,20 +9,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runbook.errors import BadInput, RunbookError
 from runbook.records.journal.journal import Listener
 from runbook.records.journal.results import Results
 from runbook.records.journal.status import ExitStatus, Status
 from runbook.run import notebooks
-from runbook.run.selection import Request, Step, select
+from runbook.run.selection import Request, select
 
 if TYPE_CHECKING:
     from runbook.records.archive.archive import Sealed
     from runbook.records.writing.closing import Testimony
     from runbook.records.writing.record import Record
     from runbook.site import SiteFile
+    from runbook.steps import Step
 
 __all__ = ["ExitStatus", "Request", "RunResult", "Status", "run"]
 
@@ -50,7 +51,7 @@ def run(
     site_file: SiteFile,
     request: Request,
     *,
-    steps: Sequence[Step] | None = None,
+    steps: Sequence[Step[Any]] | None = None,
     listener: Listener = lambda _entry: None,
 ) -> RunResult:
     """Run the steps' notebooks and leave a record.

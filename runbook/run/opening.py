@@ -18,10 +18,11 @@ from runbook.records.archive.archive import Archive, identify
 from runbook.records.archive.statement import PLAN, Context
 from runbook.records.verify import witness
 from runbook.records.writing.record import Record
-from runbook.run.selection import Request, Step
+from runbook.run.selection import Request
 
 if TYPE_CHECKING:
     from runbook.site import SiteFile
+    from runbook.steps import Step
 
 KEY = "RUNBOOK_KEY"
 """The environment variable that names the operator's key."""
@@ -75,7 +76,7 @@ def begin(
     site_file: SiteFile,
     request: Request,
     opening: Opening,
-    steps: Mapping[Step, bool],
+    steps: Mapping[Step[Any], bool],
 ) -> RunContext:
     """Enter the run into ledger and journal, before anything is contacted.
 

@@ -25,13 +25,14 @@ from runbook.records.journal.results import (
 from runbook.records.journal.status import ENDED_WELL, ExitStatus, Status
 from runbook.records.writing import closing
 from runbook.records.writing.record import Record
-from runbook.run.selection import Request, Step, order, side_by_side
+from runbook.run.selection import Request, order, side_by_side
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from runbook.run.kernels import Kernel
     from runbook.site import SiteFile
+    from runbook.steps import Step
 
 GRACE_S = 20.0
 """How long interrupted cells may clean up before their kernels are killed, in seconds."""
@@ -61,7 +62,7 @@ class Runner:
         self,
         site_file: SiteFile,
         request: Request,
-        steps: tuple[Step, ...],
+        steps: tuple[Step[Any], ...],
         record: Record,
         context: RunContext,
     ) -> None:

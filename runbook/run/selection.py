@@ -6,36 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from runbook.errors import BadInput
 
 if TYPE_CHECKING:
     from runbook.site import Site
+    from runbook.steps import Step
 
 CELL_TIMEOUT_S = 600
-
-
-class Step(Protocol):
-    """What the runner asks of a step; see :class:`runbook.steps.StepInfo`."""
-
-    @property
-    def name(self) -> str:
-        """Return its name."""
-
-    @property
-    def notebook(self) -> str:
-        """Return the file name of its notebook."""
-
-    @property
-    def proves_when_planning(self) -> bool:
-        """Return whether its checks are due when planning, too."""
-
-    def needs(self, site: Site, /) -> frozenset[str]:
-        """Return the steps that must have succeeded before it."""
-
-    def required_checks(self, site: Site, /) -> tuple[str, ...]:
-        """Return the checks that must leave evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +48,7 @@ class Request:
     emergency: bool = False
 
 
-def select(steps: Sequence[Step], request: Request) -> tuple[Step, ...]:
+def select(steps: Sequence[Step[Any]], request: Request) -> tuple[Step[Any], ...]:
     """Return the steps of the request, in their declared order.
 
     Raises:
@@ -86,7 +65,7 @@ def select(steps: Sequence[Step], request: Request) -> tuple[Step, ...]:
     return tuple(steps[names.index(request.from_step) if request.from_step else 0 :])
 
 
-def order(steps: Sequence[Step], site: Site) -> dict[str, frozenset[str]]:
+def order(steps: Sequence[Step[Any]], site: Site) -> dict[str, frozenset[str]]:
     """Return for each step those of the given steps that must have succeeded before it."""
     names = frozenset(step.name for step in steps)
     return {step.name: step.needs(site) & names for step in steps}

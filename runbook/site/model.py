@@ -297,6 +297,11 @@ class Site(Declared):
         return {**self.managers, **self.workers, self.gateway.name: self.gateway}
 
     @property
+    def first_manager(self) -> str:
+        """The manager through which the Swarm is asked and changed: the first declared one."""
+        return next(iter(self.managers))
+
+    @property
     def ordered_managers(self) -> dict[str, Manager]:
         """The managers by name, the first to hold the VIP first."""
         by_priority = sorted(self.managers.items(), key=lambda item: -item[1].priority)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runbook.changes import Change, Check
+from runbook.changes import Check
 from runbook.errors import ChangeFailed, RunbookError
 from runbook.hosts.live import Live
 from runbook.lock import site_lock
 from runbook.site import Site
 from runbook.site.names import as_declared
-from runbook.steps import Row, host_rows
 from runbook.steps.demonstration import (
     CLIENT,
     HIDDEN,
@@ -30,6 +29,7 @@ from runbook.steps.outside import (
     way_to,
     when_known,
 )
+from runbook.steps.step import Row, Step, host_rows
 from runbook.steps.traefik import hosts_of_tasks
 from runbook.steps.web import REFUSED, SILENT, TRAEFIK, Answer, Asked, answered, ask, asked, fetch
 
@@ -74,18 +74,6 @@ def rows(facts: Facts) -> list[Row]:
     """Return the facts as lines of a table."""
     fields = [("asks", f"http://{facts.url_host}/"), ("deploys and removes", facts.demonstration)]
     return host_rows(facts.client, "outside client", [f for f in fields if f[1]])
-
-
-def plan(live: Live, facts: Facts) -> list[Change]:
-    """Return nothing: what is deployed for the proof is gone again when the step ends."""
-    del live, facts
-    return []
-
-
-def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
-    """Return nothing: the demonstration is deployed from standard input."""
-    del live, facts
-    return {}
 
 
 def verify(live: Live) -> list[Check]:
@@ -224,3 +212,14 @@ def guarded(live: Live) -> list[Check]:
 
     snippets = {"guarded": fetch(url, host=host)}
     return [check(when_known(live, host, snippets, lambda seen: check(seen).passed))]
+
+
+STEP = Step(
+    name="acceptance",
+    notebook="50_acceptance.ipynb",
+    needs=lambda _site: frozenset({"traefik", "keepalived", "shorewall"}),
+    observe=observe,
+    rows=rows,
+    verify=verify,
+    required_checks=required_checks,
+)

@@ -12,8 +12,8 @@ from runbook.errors import Refused
 from runbook.masking.redact import MASKER
 
 if TYPE_CHECKING:
-    from runbook.hosts.live import Live
-    from runbook.steps import Row, StepInfo
+    from runbook.site import SiteFile
+    from runbook.steps.step import F, Row, Step
 
 State = dict[str, dict[str, dict[str, str]]]
 
@@ -26,16 +26,16 @@ def state(rows: Iterable[Row]) -> State:
     return seen
 
 
-def part(info: StepInfo, live: Live, facts: Any, plan: Plan) -> dict[str, Any]:
+def part(step: Step[F], site_file: SiteFile, facts: F, plan: Plan) -> dict[str, Any]:
     """Return what a step saw, the files as it would write them, and its changes, masked."""
     files = {
         host: {path: _text(content) for path, content in written.items()}
-        for host, written in info.module.files(live, facts).items()
+        for host, written in step.files(site_file, facts).items()
     }
     changes = [
         {name: _text(value) for name, value in change.as_dict().items()} for change in plan.changes
     ]
-    seen = state(info.module.rows(facts))
+    seen = state(step.rows(facts))
     told = {"digest": plan.digest, "observed": seen, "files": files, "changes": changes}
     masked: dict[str, Any] = MASKER.mask_json(told)
     return masked

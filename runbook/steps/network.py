@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from runbook.changes import Change, Check
 from runbook.hosts.live import Live
 from runbook.resources.network import Overlay, OverlayFacts
-from runbook.site import Site
-from runbook.steps import CONVERGED, Row, host_rows
+from runbook.site import Site, SiteFile
+from runbook.steps.step import CONVERGED, Row, Step, host_rows
 
 EXISTS = "the overlay network is as declared"
 
@@ -20,12 +20,6 @@ class Facts:
     host: str
     name: str
     overlay: OverlayFacts | None
-
-
-def required_checks(site: Site) -> tuple[str, ...]:
-    """Return the names of the checks without which the step is not proven."""
-    del site
-    return (CONVERGED, EXISTS)
 
 
 def declared(site: Site) -> Overlay:
@@ -50,15 +44,9 @@ def rows(facts: Facts) -> list[Row]:
     return host_rows(facts.host, resource, [(name, getattr(seen, name)) for name in names])
 
 
-def plan(live: Live, facts: Facts) -> list[Change]:
+def plan(site_file: SiteFile, facts: Facts) -> list[Change]:
     """Return the creation of the network where it is absent."""
-    return declared(live.site).plan(facts.overlay, facts.host)
-
-
-def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
-    """Return nothing: the network is the Swarm's own."""
-    del live, facts
-    return {}
+    return declared(site_file.site).plan(facts.overlay, facts.host)
 
 
 def verify(live: Live) -> list[Check]:
@@ -67,3 +55,16 @@ def verify(live: Live) -> list[Check]:
     seen = wanted.observe(live)
     differences = "absent" if seen is None else "; ".join(wanted.differences(seen))
     return [Check(EXISTS, live.manager, "as declared", differences or "as declared")]
+
+
+STEP = Step(
+    name="network",
+    notebook="10_network.ipynb",
+    needs=lambda _site: frozenset({"preflight"}),
+    manages=True,
+    observe=observe,
+    rows=rows,
+    plan=plan,
+    verify=verify,
+    required_checks=lambda _site: (CONVERGED, EXISTS),
+)

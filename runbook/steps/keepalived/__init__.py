@@ -13,11 +13,11 @@ from runbook.recipes import render
 from runbook.resources.file import File, FileFacts
 from runbook.resources.package import Package, PackageFacts
 from runbook.resources.service import Service, ServiceFacts
-from runbook.site import Site
-from runbook.steps import CONVERGED, Row, host_rows
+from runbook.site import Site, SiteFile
 from runbook.steps.keepalived import daemon, foreign, holding, reading
 from runbook.steps.keepalived.daemon import CONFIGURATION, Daemon
 from runbook.steps.keepalived.holding import HOLDER, expected_holder, holder_check, holders
+from runbook.steps.step import CONVERGED, Row, Step, host_rows
 
 __all__ = ["CONFIGURATION", "HOLDER", "expected_holder", "holder_check", "holders"]
 
@@ -52,12 +52,6 @@ class HostFacts:
 
 
 Facts = dict[str, HostFacts]
-
-
-def required_checks(site: Site) -> tuple[str, ...]:
-    """Return the names of the checks without which the step is not proven."""
-    del site
-    return (CONVERGED, ACCEPTED, RUNNING, HOLDER)
 
 
 def configuration(site: Site, host: str, interface: str, outright: Sequence[str] = ()) -> str:
@@ -195,13 +189,13 @@ def _opinion(seen: HostFacts) -> str:
     return "as it is" if seen.packages["keepalived"].installed else "asked once it is installed"
 
 
-def plan(live: Live, facts: Facts) -> list[Change]:
+def plan(site_file: SiteFile, facts: Facts) -> list[Change]:
     """Return what each manager needs: packages and files everywhere, then the services.
 
     The services are handled one manager after another, the lowest priority first and the likely
     holder of the VIP last, so that the VIP moves at most once.
     """
-    site = live.site
+    site = site_file.site
     order = sorted(site.managers, key=lambda host: site.managers[host].priority)
     changes: list[Change] = []
     foreign.refuse_split(site, {host: seen.others for host, seen in facts.items()})
@@ -247,13 +241,13 @@ def _refuse(site: Site, host: str, seen: HostFacts) -> None:
         )
 
 
-def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
+def files(site_file: SiteFile, facts: Facts) -> dict[str, dict[str, str]]:
     """Return each manager's whole configuration as it must be, with the lines of others.
 
     Raises:
         Refused: Our block in a configuration has no end.
     """
-    wanted = {host: _file(live.site, host, seen) for host, seen in facts.items()}
+    wanted = {host: _file(site_file.site, host, seen) for host, seen in facts.items()}
     return {
         host: {file.path: file.declared(facts[host].file.content)} for host, file in wanted.items()
     }
@@ -290,3 +284,22 @@ def _each(hosts: list[str], text: str) -> str:
 
 def _told(seen: Mapping[str, Mapping[str, str]], name: str) -> str:
     return ", ".join(f"{host} {texts[name].strip()}" for host, texts in seen.items())
+
+
+def _needs(site: Site) -> frozenset[str]:
+    # With a health check the VIP settles only where Traefik answers.
+    return frozenset({"traefik"} if site.keepalived.health_check else {"preflight"})
+
+
+STEP = Step(
+    name="keepalived",
+    notebook="30_keepalived.ipynb",
+    needs=_needs,
+    manages=True,
+    observe=observe,
+    rows=rows,
+    plan=plan,
+    files=files,
+    verify=verify,
+    required_checks=lambda _site: (CONVERGED, ACCEPTED, RUNNING, HOLDER),
+)

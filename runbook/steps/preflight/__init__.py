@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from runbook.changes import Change, Check, Finding, Level, Plan, blocking
+from runbook.changes import Check, Finding, Level, Plan, blocking
 from runbook.errors import BadInput, Refused, RunbookError
 from runbook.hosts.live import Live
-from runbook.site import Site
-from runbook.steps import STEPS, Row, approved, find, host_rows
+from runbook.site import SiteFile
+from runbook.steps import approved
 from runbook.steps.preflight.facts import HostFacts, observe_hosts
 from runbook.steps.preflight.findings import declared, judge
 from runbook.steps.preflight.swarm_facts import SwarmFacts, observe_swarm
 from runbook.steps.preflight.vip_findings import judge_vip
+from runbook.steps.step import Row, Step, host_rows
 
 FIT = "nothing forbids the run"
 
@@ -35,16 +38,15 @@ class Facts:
         return Check(FIT, "every host", "no blocking finding", seen or "no blocking finding")
 
 
-def required_checks(site: Site) -> tuple[str, ...]:
-    """Return the names of the checks without which the step is not proven."""
-    del site
-    return (FIT,)
+def observe(others: Sequence[Step[Any]], live: Live) -> Facts:
+    """Read every host in one command each, and the Swarm through one manager, and judge both.
 
-
-def observe(live: Live) -> Facts:
-    """Read every host in one command each, and the Swarm through one manager, and judge both."""
-    # Their steps are planned here already, so that a refusal comes before the first change.
-    managing = [step.name for step in STEPS if step.manages]
+    Args:
+        others: The steps after this one, which are planned here already, so that a refusal comes
+            before the first change.
+        live: The site and its connections.
+    """
+    managing = [step for step in others if step.manages]
     with ThreadPoolExecutor(len(managing)) as pool:
         rehearsals = [pool.submit(rehearsed, live, step) for step in managing]
         hosts = observe_hosts(live)
@@ -52,7 +54,7 @@ def observe(live: Live) -> Facts:
         # Without its engine the first manager cannot be asked; the finding on it says so.
         swarm = observe_swarm(live) if engine is not None and not engine.error else None
         findings = (*declared(live.site_file), *judge(live.site, hosts, swarm))
-        findings += tuple(unreadable(live, swarm) if swarm is not None else ())
+        findings += tuple(unreadable(live.site_file, swarm) if swarm is not None else ())
         steps = [each.result() for each in rehearsals]
         if not blocking(findings):  # else the steps would only say the same in other words
             findings += tuple(step.found for step in steps if step.found)
@@ -61,12 +63,12 @@ def observe(live: Live) -> Facts:
     return Facts(hosts, swarm, findings)
 
 
-def unreadable(live: Live, swarm: SwarmFacts) -> Iterator[Finding]:
+def unreadable(site_file: SiteFile, swarm: SwarmFacts) -> Iterator[Finding]:
     """Read the dashboard's users where a Docker secret will be made of them; say why one cannot."""
     from runbook.resources.secret import content
     from runbook.steps.traefik import secrets
 
-    for secret in secrets(live):
+    for secret in secrets(site_file):
         if secret.users is None or secret.name in swarm.secrets:
             continue
         try:
@@ -86,25 +88,25 @@ class Rehearsed:
     found: Finding | None = None
 
 
-def rehearsed(live: Live, step: str) -> Rehearsed:
+def rehearsed(live: Live, step: Step[Any]) -> Rehearsed:
     """Plan a step without a word, and return what is in its way."""
-    info = find(step)
+    name = step.name
     silent = Live(live.site_file, live.fleet, context=live.context)
     try:
-        facts = info.module.observe(silent)
-        plan = Plan(step, tuple(info.module.plan(silent, facts)))
+        facts = step.observe(silent)
+        plan = Plan(name, tuple(step.plan(live.site_file, facts)))
     except (Refused, BadInput) as error:
         why = "the run would stop there, after other steps have changed something"
-        found = Finding(Level.BLOCKING, error.host or "site", step, error.message, why, error.todo)
-        return Rehearsed(step, found=found)
+        found = Finding(Level.BLOCKING, error.host or "site", name, error.message, why, error.todo)
+        return Rehearsed(name, found=found)
     except RunbookError as error:
         why = "it could not be planned now; should it be so again, the run would stop there"
         todo = error.todo or "run it again, and mend this where it comes again"
-        found = Finding(Level.WARNING, error.host or "site", step, error.message, why, todo)
-        return Rehearsed(step, found=found)
-    part = approved.part(info, silent, facts, plan)
-    moved = approved.moved(step, part, silent.context.approved)
-    return Rehearsed(step, bool(plan.changes), unapproved(step, moved))
+        found = Finding(Level.WARNING, error.host or "site", name, error.message, why, todo)
+        return Rehearsed(name, found=found)
+    part = approved.part(step, live.site_file, facts, plan)
+    moved = approved.moved(name, part, live.context.approved)
+    return Rehearsed(name, bool(plan.changes), unapproved(name, moved))
 
 
 def unapproved(step: str, moved: list[str]) -> Finding | None:
@@ -134,18 +136,14 @@ def rows(facts: Facts) -> list[Row]:
     return found
 
 
-def plan(live: Live, facts: Facts) -> list[Change]:
-    """Return nothing: the preflight changes nothing."""
-    del live, facts
-    return []
-
-
-def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
-    """Return nothing: the preflight writes no file."""
-    del live, facts
-    return {}
-
-
-def verify(live: Live) -> list[Check]:
-    """Observe and judge again."""
-    return [observe(live).verdict]
+def before(others: Sequence[Step[Any]]) -> Step[Facts]:
+    """Return the step that looks whether the site is fit for the others."""
+    return Step(
+        name="preflight",
+        notebook="00_preflight.ipynb",
+        observe=partial(observe, others),
+        rows=rows,
+        required_checks=lambda _site: (FIT,),
+        findings=lambda facts: facts.findings,
+        verdict=lambda facts: [facts.verdict],
+    )

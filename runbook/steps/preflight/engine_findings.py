@@ -61,7 +61,7 @@ def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
             "the edge runs on the Swarm that exists; the runbook makes none",
             todo,
         )
-    elif host == next(iter(site.managers)) and not facts.controls:
+    elif host == site.first_manager and not facts.controls:
         yield Finding(
             Level.BLOCKING,
             host,

@@ -158,7 +158,7 @@ def _probes(site: Site, host: str) -> dict[str, str]:
     probes = _COMMON | _ENGINE
     if host in site.managers:
         probes = probes | _LISTENERS | _VRRP
-    if host == next(iter(site.managers)):
+    if host == site.first_manager:
         probes = probes | {"lan": _lan_probe(site, site.managers[host].address)}
     return probes
 

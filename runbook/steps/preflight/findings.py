@@ -222,7 +222,7 @@ def ports(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
 
 def lan(site: Site, hosts: Hosts) -> Iterator[Finding]:
     """The VIP is nobody's, and no stranger uses its VRID."""
-    listener = next(iter(site.managers))
+    listener = site.first_manager
     facts = hosts[listener].lan
     if facts is None:
         return

@@ -43,7 +43,7 @@ def membership(site: Site, hosts: Mapping[str, HostFacts], swarm: SwarmFacts) ->
             yield _member(
                 host,
                 f"its engine is node {engine.node_id}, which the Swarm of "
-                f"{next(iter(site.managers))} does not have",
+                f"{site.first_manager} does not have",
                 "it is in another Swarm, or was removed from this one: on it, docker swarm leave, "
                 "and join it to this one; or correct the site",
             )

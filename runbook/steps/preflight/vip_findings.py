@@ -107,7 +107,7 @@ def _why_not(site: Site, hosts: Hosts) -> str:
 def _other_vrids(site: Site, hosts: Hosts) -> Iterator[str]:
     names = {manager.address: host for host, manager in site.managers.items()}
     declared = site.keepalived.virtual_router_id
-    lan = hosts[next(iter(site.managers))].lan
+    lan = hosts[site.first_manager].lan
     heard = lan.adverts if lan is not None and lan.adverts is not None else ()
     own = {a.source for a in heard if a.virtual_router_id == declared}
     for advert in heard:

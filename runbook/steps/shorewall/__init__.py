@@ -10,8 +10,7 @@ from runbook.errors import Refused
 from runbook.hosts.live import Live
 from runbook.resources.file import File, FileFacts, lines_of, outside_block
 from runbook.resources.service import Service, ServiceFacts
-from runbook.site import Forward, Site
-from runbook.steps import CONVERGED, Row, host_rows
+from runbook.site import Forward, Site, SiteFile
 from runbook.steps.shorewall import comparison
 from runbook.steps.shorewall.comparison import Compared
 from runbook.steps.shorewall.reload import (
@@ -24,6 +23,7 @@ from runbook.steps.shorewall.reload import (
 )
 from runbook.steps.shorewall.ruleset import Ruleset, homeless, names, shown, with_foreign
 from runbook.steps.shorewall.way import Rule, taken, taken_beside
+from runbook.steps.step import CONVERGED, Row, Step, host_rows
 
 __all__ = ["ROLLBACK_S", "RULES"]
 
@@ -48,12 +48,6 @@ class Facts:
     file: FileFacts
     service: ServiceFacts
     compared: Compared
-
-
-def required_checks(site: Site) -> tuple[str, ...]:
-    """Return the names of the checks without which the step is not proven."""
-    del site
-    return (CONVERGED, ACCEPTED, LIVE, WAY, BOOT)
 
 
 def rule(site: Site, forward: Forward) -> str:
@@ -135,14 +129,14 @@ def rows(facts: Facts) -> list[Row]:
     return host_rows(facts.host, "shorewall", fields)
 
 
-def plan(live: Live, facts: Facts) -> list[Change]:
+def plan(site_file: SiteFile, facts: Facts) -> list[Change]:
     """Return the block to write and the reload that makes it live.
 
     Raises:
         Refused: Shorewall does not accept the rules, they cannot be compared with the live ones,
             another rule or firewall takes a port, or a reload would lose what others have.
     """
-    compared = facts.compared
+    site, compared = site_file.site, facts.compared
     if compared.refusal:
         raise _refused(
             facts,
@@ -157,13 +151,13 @@ def plan(live: Live, facts: Facts) -> list[Change]:
         )
     result = with_foreign(compared.planned, compared.planned, compared.live)
     passed_over = f"Shorewall passes over the one in {RULES}, as in an ?IF that does not hold"
-    for taking in _taken(live.site, facts, result, nothing=passed_over):
+    for taking in _taken(site, facts, result, nothing=passed_over):
         raise _refused(facts, taking, "take that rule away, or narrow it")
-    for taking in _taken_beside(live.site, facts, result):
+    for taking in _taken_beside(site, facts, result):
         raise _refused(facts, taking, "take it away or narrow it, or accept the port there")
     present = facts.file.content or ""
-    written = [keeping_the_old(c) for c in _file(live.site, present).plan(facts.file, 0)]
-    changes = [*written, *_boot(live.site, facts)]
+    written = [keeping_the_old(c) for c in _file(site, present).plan(facts.file, 0)]
+    changes = [*written, *_boot(site, facts)]
     if compared.live.own != compared.planned:
         lost = names(homeless(compared.planned, compared.live), compared.planned)
         if lost := lost + [f"those of nftables in table ip {table}" for table in compared.mixed]:
@@ -262,13 +256,13 @@ def _reload(facts: Facts) -> Change:
     )
 
 
-def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
+def files(site_file: SiteFile, facts: Facts) -> dict[str, dict[str, str]]:
     """Return the gateway's whole rules file as it must be, with the lines of others.
 
     Raises:
         Refused: Our block in the file has no end.
     """
-    file = _file(live.site, facts.file.content or "")
+    file = _file(site_file.site, facts.file.content or "")
     return {facts.host: {file.path: file.declared(facts.file.content)}}
 
 
@@ -289,3 +283,17 @@ def verify(live: Live) -> list[Check]:
         Check(WAY, facts.host, "to the VIP", ways or "to the VIP"),
         Check(BOOT, facts.host, "enabled, active", boot),
     ]
+
+
+STEP = Step(
+    name="shorewall",
+    notebook="40_shorewall.ipynb",
+    needs=lambda _site: frozenset({"preflight"}),
+    manages=True,
+    observe=observe,
+    rows=rows,
+    plan=plan,
+    files=files,
+    verify=verify,
+    required_checks=lambda _site: (CONVERGED, ACCEPTED, LIVE, WAY, BOOT),
+)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from runbook.changes import Change
 from runbook.errors import ChangeFailed, Refused, RunbookError
-from runbook.hosts.connection import Connection
 from runbook.hosts.live import Live
 from runbook.steps.shorewall import comparison
 from runbook.steps.shorewall.comparison import IPTABLES, PLAIN, Compared
 from runbook.steps.shorewall.ruleset import insertions, parsed, told_apart, with_foreign
+
+if TYPE_CHECKING:
+    from runbook.hosts.connection import Connection
 
 RULES = "/etc/shorewall/rules"
 ROLLBACK_S = 45

@@ -12,15 +12,15 @@ from typing import Any
 
 from runbook.changes import Change, Check
 from runbook.errors import Refused
-from runbook.hosts.docker_socket import DOCKER
+from runbook.hosts import DOCKER
 from runbook.hosts.live import Live
 from runbook.recipes import render
 from runbook.resources.file import File, FileFacts, is_ours
 from runbook.resources.secret import DockerSecret, SecretFacts
 from runbook.resources.service_spec import Fields, implied
 from runbook.resources.stack import Stack, StackFacts, inspect
-from runbook.site import Site, Traefik
-from runbook.steps import CONVERGED, Row, host_rows
+from runbook.site import Site, SiteFile, Traefik
+from runbook.steps.step import CONVERGED, Row, Step, host_rows
 from runbook.steps.traefik.tasks import Watch, host_of
 from runbook.steps.web import Asked, ask, asked
 from runbook.waiting import until
@@ -48,12 +48,6 @@ class Facts:
     recipe: FileFacts
     secrets: Mapping[str, SecretFacts | None]
     service: StackFacts
-
-
-def required_checks(site: Site) -> tuple[str, ...]:
-    """Return the names of the checks without which the step is not proven."""
-    del site
-    return (CONVERGED, ONE_EACH, ANSWERS)
 
 
 def major_version(image: str) -> int:
@@ -134,28 +128,28 @@ def parsed(text: str) -> Mapping[str, Any]:
     return values
 
 
-def declared(live: Live) -> tuple[File, Stack]:
+def declared(site: Site) -> tuple[File, Stack]:
     """Return the recipe's file and the stack that the site declares."""
-    traefik, text = live.site.traefik, recipe(live.site)
+    traefik, text = site.traefik, recipe(site)
     path = f"{traefik.folder}/{RECIPE}"
-    file = File(live.manager, path, text, check=_CHECK)
+    file = File(site.first_manager, path, text, check=_CHECK)
     unmanaged = traefik.replace_unmanaged
-    return file, Stack(traefik.stack, path, parsed(text), live.site.name, unmanaged)
+    return file, Stack(traefik.stack, path, parsed(text), site.name, unmanaged)
 
 
-def secrets(live: Live) -> list[DockerSecret]:
+def secrets(site_file: SiteFile) -> list[DockerSecret]:
     """Return the Docker secret with the dashboard's users, where the site wants one."""
-    name = live.site.traefik.dashboard.users_secret
-    users = live.site_file.secret("traefik.dashboard.users")
+    name = site_file.site.traefik.dashboard.users_secret
+    users = site_file.secret("traefik.dashboard.users")
     return [DockerSecret(name, users)] if name is not None else []
 
 
 def observe(live: Live) -> Facts:
     """Read the recipe on the first manager, the Docker secret and the live service."""
-    file, stack = declared(live)
+    file, stack = declared(live.site)
     probes = {live.manager: {"recipe": file.probe}}
     text = live.gather(probes, sudo=False, said="observed")[live.manager]["recipe"]
-    stored = {secret.name: secret.observe(live) for secret in secrets(live)}
+    stored = {secret.name: secret.observe(live) for secret in secrets(live.site_file)}
     return Facts(live.manager, file.read(text), stored, stack.observe(live))
 
 
@@ -172,11 +166,11 @@ def rows(facts: Facts) -> list[Row]:
     return [*found, *host_rows(facts.host, "service", fields)]
 
 
-def plan(live: Live, facts: Facts) -> list[Change]:
+def plan(site_file: SiteFile, facts: Facts) -> list[Change]:
     """Return the recipe to write, the secret to make, and the stack to deploy, which needs both."""
-    file, stack = declared(live)
+    file, stack = declared(site_file.site)
     changes = file.plan(facts.recipe, 0)
-    for secret in secrets(live):
+    for secret in secrets(site_file):
         changes += secret.plan(facts.secrets[secret.name], facts.host, 0)
     written = _written(stack.name, facts.recipe.content)
     return [*changes, *stack.plan(facts.service, facts.host, 1, written=written)]
@@ -194,13 +188,13 @@ def _written(stack: str, content: str | None) -> Fields | None:
         return None  # edited by hand, and no recipe of ours any more
 
 
-def files(live: Live, facts: Facts) -> dict[str, dict[str, str]]:
+def files(site_file: SiteFile, facts: Facts) -> dict[str, dict[str, str]]:
     """Return the recipe on the first manager as it must be.
 
     Raises:
         Refused: Somebody else wrote the file that is there.
     """
-    file, _ = declared(live)
+    file, _ = declared(site_file.site)
     return {facts.host: {file.path: file.declared(facts.recipe.content)}}
 
 
@@ -210,7 +204,7 @@ def verify(live: Live) -> list[Check]:
     Raises:
         ChangeFailed: A task was rejected or keeps failing; the message is the engine's own.
     """
-    _, stack = declared(live)
+    _, stack = declared(live.site)
     wanted = ", ".join(f"{name} running" for name in sorted(live.site.managers))
     watch = Watch(live, stack.service)
     timeout_s = START_S * len(live.site.managers)  # the Swarm updates one after the other
@@ -244,7 +238,7 @@ def hosts_of_tasks(live: Live) -> set[str]:
     """Return the declared hosts on which a task of Traefik's is, as the Swarm has them."""
     from runbook.hosts.docker_api import translated
 
-    _, stack = declared(live)
+    _, stack = declared(live.site)
     if inspect(live, stack.service) is None:
         return set()
     with translated(live.manager):
@@ -271,3 +265,17 @@ def answers(live: Live, timeout_s: float = ANSWER_S) -> Check:
     wanted = ", ".join(f"{name} {check.expected}" for name, check in checks.items())
     seen = ", ".join(f"{name} {check.seen}" for name, check in checks.items())
     return Check(ANSWERS, live.manager, wanted, seen)
+
+
+STEP = Step(
+    name="traefik",
+    notebook="20_traefik.ipynb",
+    needs=lambda _site: frozenset({"network"}),
+    manages=True,
+    observe=observe,
+    rows=rows,
+    plan=plan,
+    files=files,
+    verify=verify,
+    required_checks=lambda _site: (CONVERGED, ONE_EACH, ANSWERS),
+)

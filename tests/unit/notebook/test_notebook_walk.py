@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 import IPython.display
@@ -32,51 +30,72 @@ from runbook.masking.secret import Registry
 from runbook.notebook import walk as notebook
 from runbook.notebook.events import MIME, emit
 from runbook.notebook.tables import Shown
-from runbook.notebook.walk import Step, open_step
+from runbook.notebook.walk import Walk, open_step
 from runbook.site import SiteFile
-from runbook.steps import CONVERGED, STEPS, Row, StepInfo, find
+from runbook.steps import CONVERGED, STEPS, Row, Step, find
 from runbook.steps import approved as sealed
 
 ANSWERS = "it answers"
 ARTICLE = str(TOP / "parameters" / "article.yml")
 
 
-class Pretended(ModuleType):
-    """A step's module whose hosts are a list of what is not yet so.
+class Pretended:
+    """A step whose hosts are a list of what is not yet so.
 
     Attributes:
         missing: What a plan would change, by name.
         made: What was changed, in order.
         broken: Changes that fail, with the error.
         answer: What its check sees.
+        stays: Whether what was changed is missing still.
+        unread: Which of its readings fail, with the error.
     """
 
     def __init__(self) -> None:
-        super().__init__("runbook.steps.pretended")
         self.missing = ["a", "b"]
         self.made: list[str] = []
         self.broken: dict[str, RunbookError] = {}
         self.answer = "yes"
         self.stays = False
+        self.unread: dict[str, RunbookError] = {}
+
+    def step(self, **more: Any) -> Step[tuple[str, ...]]:
+        """Return it as its module would declare it."""
+        return Step(
+            name="pretended",
+            notebook="99_pretended.ipynb",
+            observe=self.observe,
+            rows=self.rows,
+            plan=self.plan,
+            files=self.files,
+            verify=self.verify,
+            required_checks=lambda _site: (CONVERGED, ANSWERS),
+            **more,
+        )
 
     def observe(self, _live: Live) -> tuple[str, ...]:
         """Return what is missing."""
+        self._read("observe")
         return tuple(self.missing)
 
     def rows(self, facts: tuple[str, ...]) -> list[Row]:
         """Return one row for each."""
         return [Row("docker01", name, "is", "missing") for name in facts]
 
-    def files(self, _live: Live, facts: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    def files(self, _site_file: SiteFile, facts: tuple[str, ...]) -> dict[str, dict[str, str]]:
         """Return one file that lists them."""
         return {"docker01": {"/etc/missing": "".join(f"{name}\n" for name in facts)}}
 
-    def plan(self, _live: Live, facts: tuple[str, ...]) -> list[Change]:
+    def plan(self, _site_file: SiteFile, facts: tuple[str, ...]) -> list[Change]:
         """Return one change for each, each in a stage of its own."""
         return [
             Change("docker01", name, "create", "", "there", f"rm {name}", stage, self._make(name))
             for stage, name in enumerate(facts)
         ]
+
+    def _read(self, part: str) -> None:
+        if part in self.unread:
+            raise self.unread[part]
 
     def _make(self, name: str) -> Callable[[Live], None]:
         def make(_live: Live) -> None:
@@ -90,19 +109,14 @@ class Pretended(ModuleType):
 
     def verify(self, _live: Live) -> list[Check]:
         """Return one check."""
+        self._read("verify")
         return [Check(ANSWERS, "docker01", "yes", self.answer)]
-
-    def required_checks(self, _site: Any) -> tuple[str, ...]:
-        """Return its name and that of the second reading."""
-        return (CONVERGED, ANSWERS)
 
 
 @pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+def module() -> Pretended:
     """A step that is only pretended."""
-    module = Pretended()
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    return module
+    return Pretended()
 
 
 @pytest.fixture
@@ -122,13 +136,13 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.fixture
 def walk(
     module: Pretended, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Step]:
+) -> Callable[..., Walk]:
     """Open the pretended step: ``walk("apply")``, or up to its plan: ``walk("apply", 2)``."""
-    info = StepInfo("pretended", "99_pretended.ipynb", lambda _site: frozenset(), manages=True)
-    monkeypatch.setattr(notebook, "STEPS", (info,))
+    pretended = module.step(manages=True)
+    monkeypatch.setattr(notebook, "STEPS", (pretended,))
 
-    def begin(mode: str, cells: int = 2, site_file: SiteFile | None = None) -> Step:
-        step = stepping(info, mode, store, site_file or parameters("article"))
+    def begin(mode: str, cells: int = 2, site_file: SiteFile | None = None) -> Walk:
+        step = stepping(pretended, mode, store, site_file or parameters("article"))
         for cell in (step.observe, step.plan)[:cells]:
             cell()
         return step
@@ -137,13 +151,13 @@ def walk(
 
 
 def stepping(
-    info: StepInfo, mode: str, store: ConfigStore, site_file: SiteFile, fleet: Any = None
-) -> Step:
+    step: Step[Any], mode: str, store: ConfigStore, site_file: SiteFile, fleet: Any = None
+) -> Walk:
     """Return a step whose hosts are not there."""
     hosts = cast(Fleet, fleet or FakeFleet())
-    step = Step(info, site_file, mode, hosts, RunContext.from_environ())
-    vars(step.live)["engine"] = store.client
-    return step
+    walk = Walk(step, site_file, mode, hosts, RunContext.from_environ())
+    vars(walk.live)["engine"] = store.client
+    return walk
 
 
 @pytest.fixture
@@ -207,15 +221,13 @@ class TestFind:
     """Steps by name."""
 
     def test_every_step(self) -> None:
-        """Each has a notebook, a module that offers what a step must, and known predecessors."""
+        """Each has a notebook and known predecessors."""
         names = [step.name for step in STEPS]
 
         for step in STEPS:
             assert find(step.name) is step
             assert (TOP / "notebooks" / step.notebook).exists()
             assert step.needs(parameters("production").site) <= set(names[: names.index(step.name)])
-            for offered in ("observe", "rows", "plan", "files", "verify", "required_checks"):
-                assert callable(getattr(step.module, offered))
 
     def test_health_check_needs_traefik(self) -> None:
         """Where keepalived asks Traefik, Traefik comes first; otherwise they are independent."""
@@ -228,7 +240,7 @@ class TestFind:
 class TestObserveAndPlan:
     """What is there and what will change."""
 
-    def test_tables(self, walk: Callable[..., Step]) -> None:
+    def test_tables(self, walk: Callable[..., Walk]) -> None:
         """Each cell ends on its table."""
         step = walk("plan", 0)
 
@@ -253,7 +265,7 @@ class TestObserveAndPlan:
         with pytest.raises(BadInput, match="observed"):
             step.findings()
 
-    def test_apply_before_plan(self, walk: Callable[..., Step]) -> None:
+    def test_apply_before_plan(self, walk: Callable[..., Walk]) -> None:
         """What was not shown is not applied."""
         with pytest.raises(BadInput, match="nothing was planned yet"):
             walk("apply", 1).apply()
@@ -263,7 +275,7 @@ class TestPlanMode:
     """Without permission to change anything."""
 
     def test_applies_nothing(
-        self, walk: Callable[..., Step], module: Pretended, store: ConfigStore
+        self, walk: Callable[..., Walk], module: Pretended, store: ConfigStore
     ) -> None:
         """No change is made and no lock is taken, and it is said."""
         shown = walk("plan").apply()
@@ -272,7 +284,7 @@ class TestPlanMode:
         assert module.made == []
         assert store.requests == []
 
-    def test_proves_nothing(self, walk: Callable[..., Step], module: Pretended) -> None:
+    def test_proves_nothing(self, walk: Callable[..., Walk], module: Pretended) -> None:
         """A system that was not changed is not verified."""
         module.answer = "no"
 
@@ -282,7 +294,7 @@ class TestPlanMode:
 class TestApply:
     """Changes, made."""
 
-    def test_all(self, walk: Callable[..., Step], module: Pretended, store: ConfigStore) -> None:
+    def test_all(self, walk: Callable[..., Walk], module: Pretended, store: ConfigStore) -> None:
         """They are made in order, under the lock, which is given back."""
         shown = walk("apply").apply()
 
@@ -292,7 +304,7 @@ class TestApply:
         assert store.held == {}
 
     def test_nothing(
-        self, walk: Callable[..., Step], module: Pretended, store: ConfigStore
+        self, walk: Callable[..., Walk], module: Pretended, store: ConfigStore
     ) -> None:
         """An empty plan changes nothing; that nobody else does is made sure all the same."""
         module.missing.clear()
@@ -303,7 +315,7 @@ class TestApply:
         assert store.held == {}
 
     def test_site_that_moved(
-        self, walk: Callable[..., Step], module: Pretended, store: ConfigStore
+        self, walk: Callable[..., Walk], module: Pretended, store: ConfigStore
     ) -> None:
         """A plan that is no longer true is refused with the difference; nothing is made."""
         step = walk("apply")
@@ -316,7 +328,7 @@ class TestApply:
         assert store.held == {}
 
     def test_risk_that_nobody_accepted(
-        self, walk: Callable[..., Step], module: Pretended, store: ConfigStore
+        self, walk: Callable[..., Walk], module: Pretended, store: ConfigStore
     ) -> None:
         """A step that is run without the preflight refuses it, too."""
         step = walk("apply", site_file=declared(accepted_risks=[]))
@@ -326,7 +338,7 @@ class TestApply:
         assert (module.made, store.requests) == ([], [])
 
     def test_failure(
-        self, walk: Callable[..., Step], module: Pretended, store: ConfigStore, shown: list[Any]
+        self, walk: Callable[..., Walk], module: Pretended, store: ConfigStore, shown: list[Any]
     ) -> None:
         """The table is shown, the rest is not tried, and the lock is given back."""
         module.missing.append("c")
@@ -339,14 +351,14 @@ class TestApply:
         assert module.made == ["a"]
         assert store.held == {}
 
-    def test_refusal_before_any_change(self, walk: Callable[..., Step], module: Pretended) -> None:
+    def test_refusal_before_any_change(self, walk: Callable[..., Walk], module: Pretended) -> None:
         """Where nothing was changed the error says that, by its kind."""
         module.broken["a"] = Refused("sudo wants a password", host="docker01")
 
         with pytest.raises(Refused, match="sudo wants a password"):
             walk("apply").apply()
 
-    def test_refusal_after_a_change(self, walk: Callable[..., Step], module: Pretended) -> None:
+    def test_refusal_after_a_change(self, walk: Callable[..., Walk], module: Pretended) -> None:
         """Where something was changed already, it is a failed change."""
         module.broken["b"] = Refused("sudo wants a password", host="docker01")
 
@@ -366,7 +378,7 @@ class TestReading:
     @pytest.mark.parametrize("part", ["observe", "verify"])
     def test_before_a_change(
         self,
-        walk: Callable[..., Step],
+        walk: Callable[..., Walk],
         module: Pretended,
         part: str,
         error: RunbookError,
@@ -374,7 +386,7 @@ class TestReading:
     ) -> None:
         """It has changed nothing, in words and in exit status."""
         step = walk("apply")
-        module.__dict__[part] = raising(error)
+        module.unread[part] = error
 
         with pytest.raises(kind, match=f"{error.message.removesuffix(IN_DOUBT)}$") as caught:
             getattr(step, part)()
@@ -383,7 +395,7 @@ class TestReading:
     @pytest.mark.parametrize(("error", "kind"), CASES)
     def test_after_a_change(
         self,
-        walk: Callable[..., Step],
+        walk: Callable[..., Walk],
         module: Pretended,
         error: RunbookError,
         kind: type[RunbookError],
@@ -392,20 +404,11 @@ class TestReading:
         del kind
         step = walk("apply")
         step.apply()
-        module.__dict__["verify"] = raising(error)
+        module.unread["verify"] = error
 
         with pytest.raises(type(error)) as caught:
             step.verify()
         assert caught.value is error
-
-
-def raising(error: RunbookError) -> Callable[[Live], Any]:
-    """Return a part of a step that ends with an error."""
-
-    def part(_live: Live) -> Any:
-        raise error
-
-    return part
 
 
 def checks_of(shown: Shown) -> dict[str, str]:
@@ -416,7 +419,7 @@ def checks_of(shown: Shown) -> dict[str, str]:
 class TestVerify:
     """The proof."""
 
-    def test_after_an_apply(self, walk: Callable[..., Step]) -> None:
+    def test_after_an_apply(self, walk: Callable[..., Walk]) -> None:
         """The step's own checks and the second reading hold."""
         step = walk("apply")
         step.apply()
@@ -426,7 +429,7 @@ class TestVerify:
         assert shown.caption.startswith("Verified: 2 of 2 checks passed.")
 
     def test_check_that_fails(
-        self, walk: Callable[..., Step], module: Pretended, shown: list[Any]
+        self, walk: Callable[..., Walk], module: Pretended, shown: list[Any]
     ) -> None:
         """The table with what was seen is shown, then the notebook stops."""
         module.answer = "no"
@@ -437,7 +440,7 @@ class TestVerify:
             step.verify()
         assert [checks_of(table)[ANSWERS] for table in shown] == ["no"]
 
-    def test_change_without_effect(self, walk: Callable[..., Step], module: Pretended) -> None:
+    def test_change_without_effect(self, walk: Callable[..., Walk], module: Pretended) -> None:
         """What a second reading still finds was not changed, whatever the commands said."""
         module.stays = True
         step = walk("apply")
@@ -446,12 +449,12 @@ class TestVerify:
         with pytest.raises(CheckFailed, match="seen 'docker01: create a: absent → there"):
             step.verify()
 
-    def test_plan_that_was_not_applied(self, walk: Callable[..., Step]) -> None:
+    def test_plan_that_was_not_applied(self, walk: Callable[..., Walk]) -> None:
         """A verification that skips the apply cell does not prove the plan done."""
         with pytest.raises(CheckFailed, match=CONVERGED):
             walk("apply").verify()
 
-    def test_nothing_to_change(self, walk: Callable[..., Step], module: Pretended) -> None:
+    def test_nothing_to_change(self, walk: Callable[..., Walk], module: Pretended) -> None:
         """An empty plan of this very notebook is the second reading."""
         module.missing.clear()
         step = walk("apply")
@@ -460,21 +463,21 @@ class TestVerify:
 
         assert checks_of(step.verify())[CONVERGED] == "0 changes"
 
-    def test_checks_are_those_required(self, walk: Callable[..., Step], module: Pretended) -> None:
+    def test_checks_are_those_required(self, walk: Callable[..., Walk]) -> None:
         """The runner's list and the evidence are the same names."""
         step = walk("apply")
         step.apply()
 
-        assert set(checks_of(step.verify())) == set(module.required_checks(None))
+        assert set(checks_of(step.verify())) == {CONVERGED, ANSWERS}
 
 
 @pytest.fixture
-def preflight(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Step]:
+def preflight(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Walk]:
     """Open the preflight of the lab as recorded: ``preflight("plan", docker02={...})``."""
     store = ConfigStore(swarm())
     monkeypatch.setattr("runbook.hosts.docker_api.engine", lambda _connection: store.client)
 
-    def begin(mode: str, **texts: dict[str, str]) -> Step:
+    def begin(mode: str, **texts: dict[str, str]) -> Walk:
         fleet = FakeFleet(converged(**texts))
         return stepping(find("preflight"), mode, store, parameters("lab"), fleet)
 
@@ -485,7 +488,7 @@ class TestPreflight:
     """The step that proves while it only plans."""
 
     @pytest.mark.parametrize("mode", ["plan", "apply"])
-    def test_fit(self, preflight: Callable[..., Step], mode: str) -> None:
+    def test_fit(self, preflight: Callable[..., Walk], mode: str) -> None:
         """In either mode it plans nothing, applies nothing and ends with its verdict."""
         step = preflight(mode)
         step.observe()
@@ -495,7 +498,7 @@ class TestPreflight:
         step.apply()
         assert step.verify().caption.startswith("Verified: 1 of 1 checks passed. Next: 10_network")
 
-    def test_unfit(self, preflight: Callable[..., Step], shown: list[Any]) -> None:
+    def test_unfit(self, preflight: Callable[..., Walk], shown: list[Any]) -> None:
         """A blocking finding refuses the run; what to do is in the message."""
         step = preflight("plan", docker02={"route": ""})
         step.observe()
@@ -509,7 +512,7 @@ class TestPreflight:
 
 @pytest.fixture
 def approved(
-    walk: Callable[..., Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    walk: Callable[..., Walk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:
     """The part of the pretended step, as it is now, in a plan that somebody has approved."""
     step = walk("plan")
@@ -524,14 +527,14 @@ class TestApproved:
     """A step under an approval that was given beforehand."""
 
     @pytest.mark.usefixtures("approved")
-    def test_is_applied(self, walk: Callable[..., Step]) -> None:
+    def test_is_applied(self, walk: Callable[..., Walk]) -> None:
         """What is planned as it was approved is made."""
         assert walk("apply").apply().caption == "2 of 2 changes made"
 
     @pytest.mark.usefixtures("approved")
     def test_world_that_moved(
         self,
-        walk: Callable[..., Step],
+        walk: Callable[..., Walk],
         module: Pretended,
         store: ConfigStore,
         events: Callable[[], list[dict[str, Any]]],
@@ -547,14 +550,14 @@ class TestApproved:
         assert (events()[-1]["kind"], events()[-1]["exit_code"]) == ("Refused", 3)
 
     @pytest.mark.usefixtures("approved")
-    def test_nothing_left_to_do(self, walk: Callable[..., Step], module: Pretended) -> None:
+    def test_nothing_left_to_do(self, walk: Callable[..., Walk], module: Pretended) -> None:
         """Where everything is as declared by now, nothing is refused: nothing is made."""
         module.missing.clear()
 
         assert walk("apply").apply().caption == "0 changes to make."
 
     @pytest.mark.usefixtures("approved")
-    def test_planning_is_free(self, walk: Callable[..., Step], module: Pretended) -> None:
+    def test_planning_is_free(self, walk: Callable[..., Walk], module: Pretended) -> None:
         """A plan may say what it likes; it changes nothing."""
         module.missing.append("c")
 
@@ -568,7 +571,7 @@ class TestApproved:
         assert len(approved["digest"]) == 64
 
     def test_part_holds_no_secret(
-        self, walk: Callable[..., Step], module: Pretended, monkeypatch: pytest.MonkeyPatch
+        self, walk: Callable[..., Walk], module: Pretended, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What was seen, would be written and would change is masked before it goes anywhere."""
         registry = Registry()
@@ -588,7 +591,7 @@ class TestEvents:
     """What the runner is told."""
 
     def test_without_a_runner(
-        self, walk: Callable[..., Step], shown: list[Any], monkeypatch: pytest.MonkeyPatch
+        self, walk: Callable[..., Walk], shown: list[Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A notebook that a person runs holds tables only."""
         for value in (None, "", "0", "true"):
@@ -602,7 +605,7 @@ class TestEvents:
         assert shown == []
 
     def test_of_a_run(
-        self, walk: Callable[..., Step], events: Callable[[], list[dict[str, Any]]]
+        self, walk: Callable[..., Walk], events: Callable[[], list[dict[str, Any]]]
     ) -> None:
         """What was seen, plan, outcomes, what is seen now, checks and verdict, in that order."""
         step = walk("apply")
@@ -626,7 +629,7 @@ class TestEvents:
         assert {event["step"] for event in events()} == {"pretended"}
 
     def test_content(
-        self, walk: Callable[..., Step], events: Callable[[], list[dict[str, Any]]]
+        self, walk: Callable[..., Walk], events: Callable[[], list[dict[str, Any]]]
     ) -> None:
         """Each carries the fields that the record keeps, as plain JSON."""
         step = walk("apply")
@@ -664,7 +667,7 @@ class TestEvents:
 
     def test_states(
         self,
-        walk: Callable[..., Step],
+        walk: Callable[..., Walk],
         module: Pretended,
         events: Callable[[], list[dict[str, Any]]],
     ) -> None:
@@ -682,13 +685,11 @@ class TestEvents:
             ("after", {"docker01": {"b": seen["b"]}}),
         ]
 
-    @pytest.mark.usefixtures("module")
     def test_step_without_a_state(
-        self, store: ConfigStore, events: Callable[[], list[dict[str, Any]]]
+        self, module: Pretended, store: ConfigStore, events: Callable[[], list[dict[str, Any]]]
     ) -> None:
         """A step that only proves tells of no state, and nothing of it is sealed."""
-        info = StepInfo("pretended", "99_pretended.ipynb", lambda _site: frozenset())
-        step = stepping(info, "plan", store, parameters("article"))
+        step = stepping(module.step(), "plan", store, parameters("article"))
         step.observe()
         step.plan()
 
@@ -696,7 +697,7 @@ class TestEvents:
         assert "sealed" not in events()[-1]
 
     def test_host_keys(
-        self, preflight: Callable[..., Step], events: Callable[[], list[dict[str, Any]]]
+        self, preflight: Callable[..., Walk], events: Callable[[], list[dict[str, Any]]]
     ) -> None:
         """The keys that the hosts proved to have are told once they were read."""
         preflight("plan").observe()
@@ -706,7 +707,7 @@ class TestEvents:
 
     def test_of_a_failure(
         self,
-        walk: Callable[..., Step],
+        walk: Callable[..., Walk],
         module: Pretended,
         events: Callable[[], list[dict[str, Any]]],
     ) -> None:
@@ -723,7 +724,7 @@ class TestEvents:
 
     def test_of_a_failed_check(
         self,
-        walk: Callable[..., Step],
+        walk: Callable[..., Walk],
         module: Pretended,
         events: Callable[[], list[dict[str, Any]]],
     ) -> None:
@@ -745,7 +746,7 @@ class TestEvents:
         assert [(event["event"], event["exit_code"]) for event in events()] == [("error", 2)]
 
     def test_of_the_plan_mode(
-        self, walk: Callable[..., Step], events: Callable[[], list[dict[str, Any]]]
+        self, walk: Callable[..., Walk], events: Callable[[], list[dict[str, Any]]]
     ) -> None:
         """The verdict has the count of changes and no checks."""
         step = walk("plan")
@@ -760,7 +761,7 @@ class TestEvents:
         }
 
     def test_findings(
-        self, preflight: Callable[..., Step], events: Callable[[], list[dict[str, Any]]]
+        self, preflight: Callable[..., Walk], events: Callable[[], list[dict[str, Any]]]
     ) -> None:
         """The preflight tells each finding, and each host that it has read."""
         preflight("plan").observe()

@@ -611,7 +611,7 @@ class TestStep:
         """What it deploys for a moment is no change."""
         site = outside()
 
-        assert acceptance.plan(site, acceptance.observe(site)) == []
+        assert acceptance.STEP.plan(site.site_file, acceptance.observe(site)) == []
 
     @pytest.mark.parametrize(
         ("site", "fields"),

@@ -27,7 +27,6 @@ from runbook.steps.keepalived import (
     foreign,
     holding,
     reading,
-    required_checks,
 )
 
 # article.md, /etc/keepalived/keepalived.conf of docker01, without the comment on its priority.
@@ -195,7 +194,7 @@ class TestObserve:
 def planned(answer: Recordings, **settings: Any) -> list[tuple[int, str, str, str]]:
     """Return what is planned for the article's site, seen so, with other settings."""
     here = live(declared("article", **settings), answer)
-    return done(keepalived.plan(here, keepalived.observe(here)))
+    return done(keepalived.plan(here.site_file, keepalived.observe(here)))
 
 
 FILE = f"file {CONFIGURATION}"
@@ -263,7 +262,7 @@ class TestFiles:
     def wanted(answer: Recordings, **settings: Any) -> dict[str, dict[str, str]]:
         """Return the files that the step wants on the recorded managers."""
         here = live(declared("article", keepalived=settings), answer)
-        return keepalived.files(here, keepalived.observe(here))
+        return keepalived.files(here.site_file, keepalived.observe(here))
 
     def test_converged(self) -> None:
         """They are what is there, byte for byte."""
@@ -296,9 +295,11 @@ class TestFiles:
         """The plan and the files are of one mind."""
         here = live(parameters("article"), seen("docker03"))
         facts = keepalived.observe(here)
-        (change,) = [c for c in keepalived.plan(here, facts) if c.resource.startswith("file ")]
+        (change,) = [
+            c for c in keepalived.plan(here.site_file, facts) if c.resource.startswith("file ")
+        ]
 
-        assert change.after == keepalived.files(here, facts)["docker03"][CONFIGURATION]
+        assert change.after == keepalived.files(here.site_file, facts)["docker03"][CONFIGURATION]
 
 
 def conflict(content: str) -> str:
@@ -384,7 +385,7 @@ class TestForeignInstance:
     def test_is_kept(self, foreign: str, kept: str) -> None:
         """Every byte of it is in the planned file, before our block."""
         here = live(parameters("article"), seen(docker02=as_file(foreign)))
-        (change, _) = keepalived.plan(here, keepalived.observe(here))
+        (change, _) = keepalived.plan(here.site_file, keepalived.observe(here))
         ours = f"{BEGIN}\n{PUBLISHED}{END}\n".replace("priority 3", "priority 2")
 
         assert (change.before, change.after) == (foreign, f"{kept}{ours}")
@@ -393,7 +394,7 @@ class TestForeignInstance:
         """Then nothing of it is left, conflict or none."""
         site_file = declared(keepalived={"replace_unmanaged": True})
         here = live(site_file, seen(docker02=as_file(PUBLISHED)))
-        (change, _) = keepalived.plan(here, keepalived.observe(here))
+        (change, _) = keepalived.plan(here.site_file, keepalived.observe(here))
 
         assert change.after.count("vrrp_instance") == 1
         assert change.after.startswith(BEGIN)
@@ -406,7 +407,7 @@ class TestMake:
         """The new file is checked by keepalived itself, as the same file was when planning."""
         fleet = FakeFleet(seen("docker02"))
         here = live(parameters("article"), fleet)
-        change = keepalived.plan(here, keepalived.observe(here))[1]
+        change = keepalived.plan(here.site_file, keepalived.observe(here))[1]
         change.make(here)
 
         assert fleet.commands[-1].argv[-3] == f'{daemon.judging("docker01")} <"$1"'
@@ -593,7 +594,7 @@ class TestGlobals:
         """The instance of every other manager stays the published one."""
         answer = seen(docker02=as_file(with_globals("vrrp_version 3")))
         here = live(parameters("article"), answer)
-        files = keepalived.files(here, keepalived.observe(here))
+        files = keepalived.files(here.site_file, keepalived.observe(here))
 
         assert "    virtual_router_id 51\n    version 2\n" in files["docker02"][CONFIGURATION]
         assert "version" not in files["docker01"][CONFIGURATION]
@@ -944,4 +945,4 @@ class TestVerify:
 
     def test_required_checks(self) -> None:
         """Nothing left, accepted, running and one holder: without these it is not proven."""
-        assert required_checks(site()) == (CONVERGED, ACCEPTED, RUNNING, HOLDER)
+        assert keepalived.STEP.required_checks(site()) == (CONVERGED, ACCEPTED, RUNNING, HOLDER)

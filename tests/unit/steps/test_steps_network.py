@@ -10,7 +10,7 @@ from fakes import declared, done, live, parameters, recorded_json
 from runbook.errors import Refused
 from runbook.hosts.live import Live
 from runbook.steps import CONVERGED, network
-from runbook.steps.network import EXISTS, required_checks
+from runbook.steps.network import EXISTS
 
 
 def swarm(*, without: str = "", **changes: Any) -> Live:
@@ -28,14 +28,14 @@ class TestPlan:
 
         facts = network.observe(site)
 
-        assert network.plan(site, facts) == []
-        assert network.files(site, facts) == {}
+        assert network.plan(site.site_file, facts) == []
+        assert network.STEP.files(site.site_file, facts) == {}
 
     def test_absent(self) -> None:
         """It is created on the first manager."""
         site = swarm(without="frontend")
 
-        assert done(network.plan(site, network.observe(site))) == [
+        assert done(network.plan(site.site_file, network.observe(site))) == [
             (0, "docker01", "create", "network frontend")
         ]
 
@@ -44,7 +44,7 @@ class TestPlan:
         site = swarm(subnet="10.200.0.0/24")
 
         with pytest.raises(Refused, match=r"10\.200\.0\.0/24") as caught:
-            network.plan(site, network.observe(site))
+            network.plan(site.site_file, network.observe(site))
         assert caught.value.host == "docker01"
 
     @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ class TestVerify:
 
     def test_required_checks(self) -> None:
         """Nothing left and as declared: without these it is not proven."""
-        assert required_checks(parameters("article").site) == (CONVERGED, EXISTS)
+        assert network.STEP.required_checks(parameters("article").site) == (CONVERGED, EXISTS)

@@ -31,7 +31,7 @@ from runbook.errors import Refused
 from runbook.hosts.live import Live
 from runbook.masking.secret import Registry
 from runbook.site import load
-from runbook.steps import STEPS, preflight
+from runbook.steps import STEPS, find, preflight
 from runbook.steps.preflight.facts import (
     Advert,
     EngineFacts,
@@ -45,6 +45,7 @@ from runbook.steps.preflight.facts import (
 )
 from runbook.steps.preflight.swarm_facts import Node, observe_swarm
 
+PREFLIGHT = find("preflight")
 MANAGING = [step.name for step in STEPS if step.manages]
 HOSTS = ("docker01", "docker02", "docker03", "docker04", "docker05", "docker06", "gateway")
 
@@ -472,7 +473,7 @@ class TestStep:
 
     def test_recorded(self) -> None:
         """Nothing in the lab as it was recorded forbids a run."""
-        facts = preflight.observe(lab())
+        facts = PREFLIGHT.observe(lab())
 
         assert facts.verdict.passed
         assert facts.verdict.name == preflight.FIT
@@ -482,7 +483,7 @@ class TestStep:
         """The Swarm is not asked; the finding says why, and it forbids the run."""
         missing = recorded("missing")
         texts = {"version": missing["version"], "info": missing["info"]}
-        facts = preflight.observe(lab(docker01=texts))
+        facts = PREFLIGHT.observe(lab(docker01=texts))
 
         assert facts.swarm is None
         assert not facts.verdict.passed
@@ -492,21 +493,23 @@ class TestStep:
         """Whatever it finds, it plans no change."""
         site = lab()
 
-        facts = preflight.observe(site)
+        facts = PREFLIGHT.observe(site)
 
-        assert preflight.plan(site, facts) == []
-        assert preflight.files(site, facts) == {}
+        assert PREFLIGHT.plan(site.site_file, facts) == []
+        assert PREFLIGHT.files(site.site_file, facts) == {}
 
-    def test_verify_reads_again(self) -> None:
-        """Its check is that of a second observation."""
-        (check,) = preflight.verify(lab(docker02={"hostname": "other\n"}))
+    def test_proves_by_observing(self) -> None:
+        """Its check is that of its observation, and due when planning, too."""
+        assert PREFLIGHT.verdict is not None
+        assert PREFLIGHT.proves_when_planning
+        (check,) = PREFLIGHT.verdict(PREFLIGHT.observe(lab(docker02={"hostname": "other\n"})))
 
         assert (check.name, check.passed) == (preflight.FIT, False)
-        assert preflight.required_checks(parameters("lab").site) == (preflight.FIT,)
+        assert PREFLIGHT.required_checks(parameters("lab").site) == (preflight.FIT,)
 
     def test_rows(self) -> None:
         """The table has the engine of every node and the gateway's Shorewall."""
-        rows = {(row.host, row.field): row.seen for row in preflight.rows(preflight.observe(lab()))}
+        rows = {(row.host, row.field): row.seen for row in preflight.rows(PREFLIGHT.observe(lab()))}
 
         assert rows["docker06", "engine"] == "20.10.24+dfsg1"
         assert rows["gateway", "shorewall"] == "5.2.8"
@@ -548,7 +551,7 @@ class TestUsers:
 
     def test_readable(self, tmp_path: Path, users: Path, known: Registry) -> None:
         """They can be read and look like users: nothing is found, and they are masked."""
-        facts = preflight.observe(self.lab(tmp_path))
+        facts = PREFLIGHT.observe(self.lab(tmp_path))
 
         assert blocking(facts.findings) == []
         assert [name for _, name in known.values] == ["traefik.dashboard.users"]
@@ -570,7 +573,7 @@ class TestUsers:
         if content is not None:
             users.write_text(content)
             users.chmod(mode)
-        (found,) = blocking(preflight.observe(self.lab(tmp_path)).findings)
+        (found,) = blocking(PREFLIGHT.observe(self.lab(tmp_path)).findings)
 
         assert (found.host, found.subject) == ("site", "secret")
         assert found.what.startswith(what)
@@ -588,7 +591,7 @@ class TestUsers:
         here = self.lab(tmp_path)
         vars(here)["engine"] = engine.client
 
-        assert preflight.observe(here).verdict.passed
+        assert PREFLIGHT.observe(here).verdict.passed
         assert known.values == ()
 
 
@@ -603,7 +606,7 @@ class TestRehearsal:
     @pytest.mark.parametrize("step", MANAGING)
     def test_step_that_can_be_planned(self, step: str) -> None:
         """A step that plans something, or nothing, has no finding."""
-        assert preflight.rehearsed(lab(), step) == preflight.Rehearsed(step)
+        assert preflight.rehearsed(lab(), find(step)) == preflight.Rehearsed(step)
 
     @pytest.mark.parametrize(
         ("step", "host", "texts", "what"),
@@ -630,7 +633,7 @@ class TestRehearsal:
     )
     def test_refusal(self, step: str, host: str, texts: dict[str, str], what: str) -> None:
         """What would stop a later step forbids the run before its first change."""
-        facts = preflight.observe(lab(**{host: texts}))
+        facts = PREFLIGHT.observe(lab(**{host: texts}))
         (found,) = blocking(facts.findings)
 
         assert (found.host, found.subject) == (host, step)
@@ -644,7 +647,7 @@ class TestRehearsal:
         for network in networks:
             network["Attachable"] = True
         engine.answers = swarm() | {"GET /networks": networks}
-        found = preflight.rehearsed(lab(), "network").found
+        found = preflight.rehearsed(lab(), find("network")).found
 
         assert found is not None
         assert "attachable is True, declared False" in found.what
@@ -652,7 +655,7 @@ class TestRehearsal:
     def test_other_errors(self, engine: FakeEngine) -> None:
         """An answer that failed once may not come again; it is told, and forbids nothing."""
         engine.answers = swarm() | {"GET /networks": Failure(500)}
-        found = preflight.rehearsed(lab(), "network").found
+        found = preflight.rehearsed(lab(), find("network")).found
 
         assert found is not None
         assert (found.level, found.host) == (Level.WARNING, "docker01")
@@ -663,13 +666,13 @@ class TestRehearsal:
         told: list[str | None] = []
         site = lab()
         watched = Live(site.site_file, site.fleet, lambda host, _text: told.append(host))
-        preflight.observe(watched)
+        PREFLIGHT.observe(watched)
 
         assert sorted(filter(None, told)) == sorted(HOSTS)
 
     def test_does_not_repeat_the_findings(self) -> None:
         """Where something forbids the run already, the steps would say it in other words."""
         texts = {"keepalived": recorded("packages")["unknown"], "route": ""}
-        (found,) = blocking(preflight.observe(lab(docker02=texts)).findings)
+        (found,) = blocking(PREFLIGHT.observe(lab(docker02=texts)).findings)
 
         assert found.subject == "route"

@@ -23,7 +23,6 @@ from runbook.steps.shorewall import (
     RULES,
     WAY,
     block,
-    required_checks,
     rule,
 )
 from runbook.steps.shorewall.comparison import read
@@ -220,7 +219,7 @@ def swapped(text: str) -> str:
 def planned(answer: Recordings) -> list[Change]:
     """Return what is planned for the article's site."""
     here = live(parameters("article"), answer)
-    return shorewall.plan(here, shorewall.observe(here))
+    return shorewall.plan(here.site_file, shorewall.observe(here))
 
 
 FOREIGN = "ACCEPT net fw tcp 22\nDNS(ACCEPT) loc fw\n"
@@ -270,7 +269,7 @@ class TestPlan:
         seen = gateway(unconfirmed="yes\n")
         here = live(parameters("article"), FakeFleet(answer))
 
-        assert done(shorewall.plan(here, shorewall.observe(here))) == [FILE, RELOAD]
+        assert done(shorewall.plan(here.site_file, shorewall.observe(here))) == [FILE, RELOAD]
 
     def test_reload_that_is_not_taken_back(self) -> None:
         """Nothing is compared with rules that may be gone the next moment."""
@@ -305,7 +304,7 @@ class TestPlan:
         """Shorewall judges the very content that the plan shows."""
         fleet = FakeFleet(BEFORE)
         here = live(parameters("article"), fleet)
-        file = shorewall.plan(here, shorewall.observe(here))[0]
+        file = shorewall.plan(here.site_file, shorewall.observe(here))[0]
 
         assert base64.b64encode(file.after.encode()).decode() in fleet.commands[1].stdin
 
@@ -314,8 +313,10 @@ class TestPlan:
         here, before = live(parameters("article"), gateway()), live(parameters("article"), BEFORE)
         there = base64.b64decode(recorded("shorewall-gateway")["file"].split()[2]).decode()
 
-        assert shorewall.files(here, shorewall.observe(here)) == {"gateway": {RULES: there}}
-        assert shorewall.files(before, shorewall.observe(before)) == {
+        assert shorewall.files(here.site_file, shorewall.observe(here)) == {
+            "gateway": {RULES: there}
+        }
+        assert shorewall.files(before.site_file, shorewall.observe(before)) == {
             "gateway": {RULES: f"{FOREIGN}{BEGIN}\n{BLOCK}{END}\n"}
         }
 
@@ -324,7 +325,7 @@ class TestPlan:
         theirs = f"{PUBLISHED[0]}\n"
         here = live(parameters("article"), gateway(file=as_file(theirs)))
 
-        assert shorewall.files(here, shorewall.observe(here)) == {
+        assert shorewall.files(here.site_file, shorewall.observe(here)) == {
             "gateway": {RULES: f"{theirs}{BEGIN}\n{PUBLISHED[1]}\n{END}\n"}
         }
 
@@ -777,4 +778,4 @@ class TestVerify:
         """Nothing left, accepted, live and after a boot: without these it is not proven."""
         site: Site = parameters("article").site
 
-        assert required_checks(site) == (CONVERGED, ACCEPTED, LIVE, WAY, BOOT)
+        assert shorewall.STEP.required_checks(site) == (CONVERGED, ACCEPTED, LIVE, WAY, BOOT)

@@ -51,7 +51,7 @@ def refusal(answer: Recordings) -> Refused | None:
     here = live(parameters("article"), answer)
     facts = shorewall.observe(here)
     try:
-        shorewall.plan(here, facts)
+        shorewall.plan(here.site_file, facts)
     except Refused as refused:
         return refused
     return None

@@ -267,13 +267,13 @@ class TestPlan:
         """What was recorded after an apply needs nothing."""
         site = lab()
 
-        assert traefik.plan(site, traefik.observe(site)) == []
+        assert traefik.plan(site.site_file, traefik.observe(site)) == []
 
     def test_absent(self) -> None:
         """The recipe is written first and deployed then, on the first manager."""
         site = lab("traefik-absent", services=[])
 
-        assert done(traefik.plan(site, traefik.observe(site))) == [
+        assert done(traefik.plan(site.site_file, traefik.observe(site))) == [
             (0, "docker01", "create", "file ~/traefik/traefik.yml"),
             (1, "docker01", "create", "service traefik_traefik"),
         ]
@@ -287,7 +287,7 @@ class TestPlan:
         recipe = {"recipe": f"0644 gerard:gerard\n{text}"}
         here = live(parameters("lab"), Recordings({"docker01": recipe}), ENGINE)
 
-        assert len(traefik.plan(here, traefik.observe(here))) == 1
+        assert len(traefik.plan(here.site_file, traefik.observe(here))) == 1
 
     def test_drift_of_the_service_alone(self) -> None:
         """A service changed by hand is repaired though its recipe is as written."""
@@ -295,7 +295,7 @@ class TestPlan:
         service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"] = "traefik:3.6"
         site = lab(services=[service])
 
-        assert done(traefik.plan(site, traefik.observe(site))) == [
+        assert done(traefik.plan(site.site_file, traefik.observe(site))) == [
             (1, "docker01", "update", "service traefik_traefik")
         ]
 
@@ -303,7 +303,7 @@ class TestPlan:
         """A recipe that is gone is written again; the live service stays."""
         site = lab("traefik-absent")
 
-        assert done(traefik.plan(site, traefik.observe(site))) == [
+        assert done(traefik.plan(site.site_file, traefik.observe(site))) == [
             (0, "docker01", "create", "file ~/traefik/traefik.yml")
         ]
 
@@ -324,7 +324,7 @@ class TestPlan:
         """The recipe is wanted on the first manager, whatever is there."""
         here = lab(recording)
 
-        assert traefik.files(here, traefik.observe(here)) == {
+        assert traefik.files(here.site_file, traefik.observe(here)) == {
             "docker01": {"~/traefik/traefik.yml": recipe(parameters("lab").site)}
         }
 
@@ -334,11 +334,11 @@ class TestPlan:
         here = live(parameters("lab"), Recordings({"docker01": theirs}), ENGINE)
 
         with pytest.raises(Refused, match="was not written by the runbook"):
-            traefik.files(here, traefik.observe(here))
+            traefik.files(here.site_file, traefik.observe(here))
 
     def test_required_checks(self) -> None:
         """Nothing left, one each, and an answer: without these it is not proven."""
-        assert traefik.required_checks(site()) == (CONVERGED, ONE_EACH, ANSWERS)
+        assert traefik.STEP.required_checks(site()) == (CONVERGED, ONE_EACH, ANSWERS)
 
 
 @pytest.fixture
@@ -372,7 +372,7 @@ class TestUsers:
         """It is made before the stack that mounts it is deployed."""
         site = guarded("edge_users_2")
 
-        assert done(traefik.plan(site, traefik.observe(site))) == [
+        assert done(traefik.plan(site.site_file, traefik.observe(site))) == [
             self.RECIPE,
             self.SECRET,
             self.SERVICE,
@@ -382,13 +382,19 @@ class TestUsers:
         """One that is there is taken as it is."""
         site = guarded("edge_users")
 
-        assert done(traefik.plan(site, traefik.observe(site))) == [self.RECIPE, self.SERVICE]
+        assert done(traefik.plan(site.site_file, traefik.observe(site))) == [
+            self.RECIPE,
+            self.SERVICE,
+        ]
 
     def test_of_others(self, guarded: Callable[..., Live]) -> None:
         """Without a reference the operator makes it, as the preflight says."""
         site = guarded(users=False)
 
-        assert done(traefik.plan(site, traefik.observe(site))) == [self.RECIPE, self.SERVICE]
+        assert done(traefik.plan(site.site_file, traefik.observe(site))) == [
+            self.RECIPE,
+            self.SERVICE,
+        ]
 
     def test_is_read_when_it_is_made(
         self, guarded: Callable[..., Live], monkeypatch: pytest.MonkeyPatch
@@ -398,7 +404,7 @@ class TestUsers:
         monkeypatch.delenv(USERS, raising=False)
         create = Keeping({"ID": "s1"})
         site = guarded(**{"POST /secrets/create": create})
-        change = traefik.plan(site, traefik.observe(site))[1]
+        change = traefik.plan(site.site_file, traefik.observe(site))[1]
         monkeypatch.setenv(USERS, "operator:$apr1$mHd83kLm$dy4xm0CCgRYHdfXI.Sy670")
         change.make(site)
 
@@ -407,7 +413,7 @@ class TestUsers:
     def test_plan_moves_when_it_is_made(self, guarded: Callable[..., Live]) -> None:
         """A secret that somebody made meanwhile makes the plan another one."""
         digests = [
-            Plan("traefik", tuple(traefik.plan(site, traefik.observe(site)))).digest
+            Plan("traefik", tuple(traefik.plan(site.site_file, traefik.observe(site)))).digest
             for site in (guarded(), guarded("edge_users"), guarded())
         ]
 
