@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook.context import RunContext
+from runbook.differences import differences
 from runbook.errors import BadInput, Refused, RunbookError
 from runbook.masking.redact import MASKER
 from runbook.records.archive import canonical, provenance
@@ -190,8 +191,6 @@ def _approved(request: Request, archive: Archive, settings: Mapping[str, Any]) -
 
 
 def _refuse_other_site(approved: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    from runbook.records.reading.compare import differences
-
     moved = differences(dict(approved), dict(settings))
     if moved:
         told = "\n".join(f"  {d.fact}: {d.left} → {d.right}" for d in moved)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook.changes import Plan
+from runbook.differences import differences, flat
 from runbook.errors import Refused
 from runbook.masking.redact import MASKER
 
@@ -81,8 +82,6 @@ def refuse_moved(step: str, now: dict[str, Any], plan: str) -> None:
 
 
 def _differences(approved: dict[str, Any], now: dict[str, Any]) -> Iterable[str]:
-    from runbook.records.reading.compare import differences, flat
-
     for found in differences(*(flat("", part["observed"]) for part in (approved, now))):
         fact = found.fact.removeprefix("/")
         yield f"{fact}: {found.left or 'absent'} → {found.right or 'absent'}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runbook.differences import Difference, Facts, differences, flat
 from runbook.records.archive.statement import PLAN, STATEMENT
 from runbook.records.journal.status import NOT_RUN
 from runbook.records.reading import search
@@ -19,23 +20,6 @@ _STATED = ("site", "mode", "outcome", "ticket", "reason", "targets", "counts", "
 _MADE_WITH = ("git", "tool", "host_keys", "site_sha256", "plan_sha256")
 
 _OF_STEP = ("change", "check")
-
-Facts = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One fact that two runs have otherwise; ``None`` where one of them has none.
-
-    Attributes:
-        fact: Its name: ``after/docker01/network frontend/driver``.
-        left: What the first has.
-        right: What the second has.
-    """
-
-    fact: str
-    left: Any
-    right: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +85,6 @@ def _seen_by(folder: Path) -> Iterator[str]:
             yield from (f"results/{step['step']}/{what}" for what in _OF_STEP)
 
 
-def differences(left: Facts, right: Facts) -> tuple[Difference, ...]:
-    """Return what differs between two sets of facts, by name."""
-    names = sorted(left.keys() | right.keys())
-    pairs = [Difference(name, left.get(name), right.get(name)) for name in names]
-    return tuple(pair for pair in pairs if pair.left != pair.right)
-
-
 def drift(archive: Path, wanted: Filter | None = None) -> tuple[Drift, ...]:
     """Return what changed between the runs of a site, outside any of them.
 
@@ -165,15 +142,6 @@ def _of_step(step: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield f"{name}/change {where}", outcome.get("outcome")
     for check in step["checks"]:
         yield f"{name}/check {check.get('name')}/{check.get('where')}", check.get("seen")
-
-
-def flat(name: str, value: Any) -> Facts:
-    """Return the leaves of nested mappings; a list is one value."""
-    if not isinstance(value, dict) or not value:
-        return {name: value if value != {} else None}
-    return {
-        key: leaf for part in value for key, leaf in flat(f"{name}/{part}", value[part]).items()
-    }
 
 
 def _read(path: Path) -> dict[str, Any]:
