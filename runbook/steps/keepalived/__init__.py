@@ -17,6 +17,7 @@ from runbook.site import Site, SiteFile
 from runbook.steps.keepalived import daemon, foreign, holding, reading
 from runbook.steps.keepalived.daemon import CONFIGURATION, Daemon
 from runbook.steps.keepalived.holding import HOLDER, expected_holder, holder_check, holders
+from runbook.steps.keepalived.objections import objections
 from runbook.steps.step import CONVERGED, Row, Step, host_rows
 
 __all__ = ["CONFIGURATION", "HOLDER", "expected_holder", "holder_check", "holders"]
@@ -301,5 +302,6 @@ STEP = Step(
     plan=plan,
     files=files,
     verify=verify,
+    objections=objections,
     required_checks=lambda _site: (CONVERGED, ACCEPTED, RUNNING, HOLDER),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +11,11 @@ from typing import Any
 from runbook.changes import Check, Finding, Level, Plan, blocking
 from runbook.errors import BadInput, Refused, RunbookError
 from runbook.hosts.live import Live
-from runbook.site import SiteFile
 from runbook.steps import approved
+from runbook.steps.keepalived.objections import judge_vip
 from runbook.steps.preflight.facts import HostFacts, observe_hosts
 from runbook.steps.preflight.findings import declared, judge
 from runbook.steps.preflight.swarm_facts import SwarmFacts, observe_swarm
-from runbook.steps.preflight.vip_findings import judge_vip
 from runbook.steps.step import Row, Step, host_rows
 
 FIT = "nothing forbids the run"
@@ -54,29 +53,14 @@ def observe(others: Sequence[Step[Any]], live: Live) -> Facts:
         # Without its engine the first manager cannot be asked; the finding on it says so.
         swarm = observe_swarm(live) if engine is not None and not engine.error else None
         findings = (*declared(live.site_file), *judge(live.site, hosts, swarm))
-        findings += tuple(unreadable(live.site_file, swarm) if swarm is not None else ())
-        steps = [each.result() for each in rehearsals]
+        for step in others:
+            findings += tuple(step.objections(live.site_file, hosts, swarm))
+        plans = [each.result() for each in rehearsals]
         if not blocking(findings):  # else the steps would only say the same in other words
-            findings += tuple(step.found for step in steps if step.found)
-        planned = [step.name for step in steps if step.changes]
+            findings += tuple(each.found for each in plans if each.found)
+        planned = [each.name for each in plans if each.changes]
         findings += tuple(judge_vip(live, hosts, planned))
     return Facts(hosts, swarm, findings)
-
-
-def unreadable(site_file: SiteFile, swarm: SwarmFacts) -> Iterator[Finding]:
-    """Read the dashboard's users where a Docker secret will be made of them; say why one cannot."""
-    from runbook.resources.secret import content
-    from runbook.steps.traefik import secrets
-
-    for secret in secrets(site_file):
-        if secret.users is None or secret.name in swarm.secrets:
-            continue
-        try:
-            content(secret.users)
-        except BadInput as error:
-            why = f"the Docker secret {secret.name!r} is made of it, and Traefik needs that"
-            todo = error.todo or f"put it there, or correct {secret.users.name} in the site"
-            yield Finding(Level.BLOCKING, "site", "secret", error.message, why, todo)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,8 @@ def judge(site: Site, hosts: Hosts, swarm: SwarmFacts | None) -> Iterator[Findin
         yield from clock(host, seen)
         yield from space(host, seen)
         yield from engine(site, host, seen)
-    yield from gateway(site, hosts)
     for host in site.managers:
         yield from routes(site, hosts, host)
-        yield from ports(site, host, hosts[host])
-    yield from lan(site, hosts)
     if swarm is not None:
         yield from judge_swarm(site, hosts, swarm)
 
@@ -128,55 +125,6 @@ def space(host: str, seen: HostFacts) -> Iterator[Finding]:
             )
 
 
-def gateway(site: Site, hosts: Hosts) -> Iterator[Finding]:
-    """Shorewall is there, knows the zones, runs, forwards, and leaves a way in when it stops."""
-    host = site.gateway.name
-    facts = hosts[host].gateway
-    if facts is None:
-        return
-    missing = {site.shorewall.net_zone, site.shorewall.lan_zone} - set(facts.zones)
-    if not facts.started:
-        yield Finding(
-            Level.BLOCKING,
-            host,
-            "shorewall",
-            "Shorewall is not started",
-            "rules would be added to a firewall that does not run",
-            f"on {host}: sudo shorewall check && sudo systemctl start shorewall",
-        )
-    elif missing:
-        yield Finding(
-            Level.BLOCKING,
-            host,
-            "shorewall",
-            "neither /etc/shorewall/zones nor the running firewall has zone "
-            + ", ".join(sorted(missing)),
-            "the DNAT rules name zones",
-            "declare shorewall.net_zone and shorewall.lan_zone as `shorewall show zones` has them",
-        )
-    else:
-        yield fine(host, "shorewall", f"{facts.version}, zones {' '.join(facts.zones)}, started")
-    if not facts.ip_forward or facts.forwarding.lower() not in ("on", "yes"):
-        yield Finding(
-            Level.WARNING if facts.ip_forward else Level.BLOCKING,
-            host,
-            "forwarding",
-            f"IP_FORWARDING={facts.forwarding or 'Keep'} and the kernel "
-            f"{'forwards' if facts.ip_forward else 'does not forward'}",
-            "DNAT counts packets and none arrives; with Keep, nothing forwards after a boot",
-            "set IP_FORWARDING=On in /etc/shorewall/shorewall.conf and run shorewall reload",
-        )
-    if not facts.stopped_rules:
-        yield Finding(
-            Level.WARNING,
-            host,
-            "shorewall",
-            "/etc/shorewall/stoppedrules is empty",
-            "a stopped Shorewall lets no new SSH session in",
-            "put `ACCEPT <interface>:<your network> $FW tcp 22` in it",
-        )
-
-
 def routes(site: Site, hosts: Hosts, host: str) -> Iterator[Finding]:
     """Replies to forwarded packets must go back through the gateway, by any of its addresses."""
     seen, gateway_address = hosts[host], str(site.gateway.address)
@@ -191,72 +139,3 @@ def routes(site: Site, hosts: Hosts, host: str) -> Iterator[Finding]:
         "answers to forwarded requests would not pass the gateway and be lost",
         f"make {gateway_address} the default gateway of {host}",
     )
-
-
-def ports(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
-    """Traefik's ports are free or already Traefik's."""
-    ours = f"service {site.traefik.stack}_traefik"
-    wanted = [site.traefik.web_port, site.traefik.dashboard.port]
-    if seen.listeners is None:
-        yield Finding(
-            Level.WARNING,
-            host,
-            "port",
-            "ss could not tell who listens, so taken ports are known for containers only",
-            "Traefik publishes its ports in host mode and needs them free",
-            f"on {host}: sudo apt-get install iproute2, then sudo ss -Hltnp",
-        )
-    for port in wanted:
-        holder = (seen.listeners or {}).get(port) if port is not None else None
-        if holder is None or holder == ours:
-            continue
-        yield Finding(
-            Level.BLOCKING,
-            host,
-            "port",
-            f"port {port} is taken by {holder}",
-            "Traefik publishes it in host mode and could not start on this manager",
-            f"stop {holder}, or declare another port",
-        )
-
-
-def lan(site: Site, hosts: Hosts) -> Iterator[Finding]:
-    """The VIP is nobody's, and no stranger uses its VRID."""
-    listener = site.first_manager
-    facts = hosts[listener].lan
-    if facts is None:
-        return
-    if facts.vip_macs is None or facts.adverts is None:
-        tool = "arping" if facts.vip_macs is None else "tcpdump"
-        yield Finding(
-            Level.WARNING,
-            listener,
-            "lan",
-            f"{tool} is not installed, so strangers on the LAN were not looked for",
-            "a second owner of the VIP or of the VRID makes it come and go",
-            f"sudo apt-get install {'iputils-arping' if tool == 'arping' else tool}",
-        )
-    ours = {mac for host in site.managers for mac in hosts[host].macs}
-    strangers = [mac for mac in facts.vip_macs or () if mac not in ours]
-    if strangers:
-        yield Finding(
-            Level.BLOCKING,
-            listener,
-            "vip",
-            f"{site.keepalived.vip} is answered by a stranger, {', '.join(strangers)}",
-            "two hosts with one address are reached at random",
-            "find the machine by its MAC address, or declare another VIP",
-        )
-    vrid = site.keepalived.virtual_router_id
-    # An advert comes from the interface's first address, which need not be the declared one.
-    own = {address for host in site.managers for address in hosts[host].addresses}
-    for advert in facts.adverts or ():
-        if advert.virtual_router_id == vrid and str(advert.source) not in own:
-            yield Finding(
-                Level.BLOCKING,
-                listener,
-                "vrid",
-                f"{advert.source} already sends VRRP adverts with VRID {vrid}",
-                "two groups with one VRID fight over their addresses",
-                "declare another keepalived.virtual_router_id",
-            )

@@ -1,4 +1,4 @@
-"""What the preflight makes of the Swarm: its members, its networks, its ports and its secrets."""
+"""What the preflight makes of the Swarm: its members and its networks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ def judge_swarm(site: Site, hosts: Mapping[str, HostFacts], swarm: SwarmFacts) -
     """Return every finding on the Swarm."""
     yield from membership(site, hosts, swarm)
     yield from overlaps(site, swarm)
-    yield from ingress(site, swarm)
-    yield from secret(site, swarm)
 
 
 def membership(site: Site, hosts: Mapping[str, HostFacts], swarm: SwarmFacts) -> Iterator[Finding]:
@@ -172,34 +170,3 @@ def overlaps(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
                 "recreate it with a subnet of its own; for a new Swarm: docker swarm init "
                 "--default-addr-pool",
             )
-
-
-def ingress(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
-    """A port published through the routing mesh is taken on every node."""
-    for port in (site.traefik.web_port, site.traefik.dashboard.port):
-        service = swarm.ingress_ports.get(port) if port is not None else None
-        if service is not None and service != f"{site.traefik.stack}_traefik":
-            yield Finding(
-                Level.BLOCKING,
-                "swarm",
-                "port",
-                f"port {port} is published by service {service} through the routing mesh",
-                "Traefik could not publish it in host mode",
-                f"remove or move service {service}, or declare another port",
-            )
-
-
-def secret(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
-    """The users of the dashboard are in a Docker secret, or the site says of what to make it."""
-    dashboard = site.traefik.dashboard
-    name = dashboard.users_secret
-    if name is not None and name not in swarm.secrets and dashboard.users is None:
-        yield Finding(
-            Level.BLOCKING,
-            "swarm",
-            "secret",
-            f"the Swarm has no secret {name!r}",
-            "without it the stack is not deployed",
-            "declare traefik.dashboard.users, or on a manager: "
-            f"htpasswd -nB admin | docker secret create {name} -",
-        )

@@ -13,6 +13,7 @@ from runbook.resources.service import Service, ServiceFacts
 from runbook.site import Forward, Site, SiteFile
 from runbook.steps.shorewall import comparison
 from runbook.steps.shorewall.comparison import Compared
+from runbook.steps.shorewall.objections import objections
 from runbook.steps.shorewall.reload import (
     ROLLBACK_S,
     RULES,
@@ -295,5 +296,6 @@ STEP = Step(
     plan=plan,
     files=files,
     verify=verify,
+    objections=objections,
     required_checks=lambda _site: (CONVERGED, ACCEPTED, LIVE, WAY, BOOT),
 )

@@ -21,6 +21,7 @@ from runbook.resources.service_spec import Fields, implied
 from runbook.resources.stack import Stack, StackFacts, inspect
 from runbook.site import Site, SiteFile, Traefik
 from runbook.steps.step import CONVERGED, Row, Step, host_rows
+from runbook.steps.traefik.objections import objections
 from runbook.steps.traefik.tasks import Watch, host_of
 from runbook.steps.web import Asked, ask, asked
 from runbook.waiting import until
@@ -277,5 +278,6 @@ STEP = Step(
     plan=plan,
     files=files,
     verify=verify,
+    objections=objections,
     required_checks=lambda _site: (CONVERGED, ONE_EACH, ANSWERS),
 )

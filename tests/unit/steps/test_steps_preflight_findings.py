@@ -12,22 +12,21 @@ from fakes import declared, parameters
 
 from runbook.changes import Finding, Level
 from runbook.site import Site
+from runbook.steps import STEPS, keepalived, shorewall
 from runbook.steps.preflight import findings
 from runbook.steps.preflight.engine_findings import engine, too_old
 from runbook.steps.preflight.facts import Advert, EngineFacts, GatewayFacts, HostFacts, LanFacts
 from runbook.steps.preflight.findings import (
     clock,
-    gateway,
     identity,
     judge,
-    lan,
-    ports,
     risks,
     routes,
     space,
 )
 from runbook.steps.preflight.swarm_facts import Node, SwarmFacts
-from runbook.steps.preflight.swarm_findings import ingress, membership, overlaps, secret
+from runbook.steps.preflight.swarm_findings import membership, overlaps
+from runbook.steps.traefik.objections import ingress, ports, secret
 
 SITE = parameters("article").site
 BLOCKING, WARNING, FINE = Level.BLOCKING, Level.WARNING, Level.FINE
@@ -105,6 +104,23 @@ def swarm(*nodes: Node, **facts: Any) -> SwarmFacts:
 def gist(found: Iterator[Finding]) -> list[tuple[Level, str, str]]:
     """Return level, host and subject of each finding."""
     return [(finding.level, finding.host, finding.subject) for finding in found]
+
+
+def gateway(seen: dict[str, HostFacts]) -> Iterator[Finding]:
+    """Return what speaks against rules on the article's gateway."""
+    return iter(shorewall.STEP.objections(parameters("article"), seen, None))
+
+
+def lan(seen: dict[str, HostFacts]) -> Iterator[Finding]:
+    """Return what speaks against the article's VIP."""
+    return iter(keepalived.STEP.objections(parameters("article"), seen, None))
+
+
+def everything(seen: dict[str, HostFacts], known: SwarmFacts | None) -> list[Finding]:
+    """Return what every rule and every step make of the article."""
+    site_file = parameters("article")
+    objections = [found for step in STEPS for found in step.objections(site_file, seen, known)]
+    return [*judge(SITE, seen, known), *objections]
 
 
 def only(all_found: Iterator[Finding]) -> Finding:
@@ -348,7 +364,7 @@ class TestGateway:
 
     def test_fine(self) -> None:
         """Zones, state, forwarding and a way in are there."""
-        assert gist(gateway(SITE, hosts())) == [(FINE, "gateway", "shorewall")]
+        assert gist(gateway(hosts())) == [(FINE, "gateway", "shorewall")]
 
     @pytest.mark.parametrize(
         ("facts", "level", "what"),
@@ -378,14 +394,14 @@ class TestGateway:
     )
     def test_found(self, facts: dict[str, Any], level: Level, what: str) -> None:
         """What the rules need is missing, or what keeps the way in and the packets through."""
-        found = only(gateway(SITE, gate(**facts)))
+        found = only(gateway(gate(**facts)))
 
         assert (found.level, found.host, found.what) == (level, "gateway", what)
 
     @pytest.mark.parametrize("word", ["On", "on", "Yes", "yes"])
     def test_words_for_on(self, word: str) -> None:
         """Shorewall takes either, in either case."""
-        assert gist(gateway(SITE, gate(forwarding=word))) == [(FINE, "gateway", "shorewall")]
+        assert gist(gateway(gate(forwarding=word))) == [(FINE, "gateway", "shorewall")]
 
 
 class TestRoutes:
@@ -460,26 +476,26 @@ class TestLan:
     )
     def test_fine(self, heard: LanFacts) -> None:
         """Nobody, our own managers, or a group with another number."""
-        assert list(lan(SITE, hosts(docker01=host(lan=heard)))) == []
+        assert list(lan(hosts(docker01=host(lan=heard)))) == []
 
     def test_vip_of_a_stranger(self) -> None:
         """Somebody answers for the VIP who is no manager."""
         heard = LanFacts((), ("02:00:00:00:00:99", MACS["docker03"]))
-        found = only(lan(SITE, hosts(docker01=host(lan=heard))))
+        found = only(lan(hosts(docker01=host(lan=heard))))
 
         assert (found.level, found.subject) == (BLOCKING, "vip")
         assert found.what == "10.0.0.2 is answered by a stranger, 02:00:00:00:00:99"
 
     def test_vip_of_the_gateway(self) -> None:
         """The gateway and the workers are strangers to the VIP, too."""
-        found = only(lan(SITE, hosts(docker01=host(lan=LanFacts((), (MACS["gateway"],))))))
+        found = only(lan(hosts(docker01=host(lan=LanFacts((), (MACS["gateway"],))))))
 
         assert found.subject == "vip"
 
     def test_vrid_of_a_stranger(self) -> None:
         """Somebody else's adverts have our VRID."""
         heard = LanFacts((Advert(IPv4Address("10.0.0.77"), 51),), ())
-        found = only(lan(SITE, hosts(docker01=host(lan=heard))))
+        found = only(lan(hosts(docker01=host(lan=heard))))
 
         assert (found.level, found.subject) == (BLOCKING, "vrid")
         assert found.what == "10.0.0.77 already sends VRRP adverts with VRID 51"
@@ -489,7 +505,7 @@ class TestLan:
         heard = LanFacts((Advert(IPv4Address("10.0.0.112"), 51),), ())
         both = host("docker02", addresses={"10.0.0.112": "eth0", "10.0.0.12": "eth0"})
 
-        assert list(lan(SITE, hosts(docker01=host(lan=heard), docker02=both))) == []
+        assert list(lan(hosts(docker01=host(lan=heard), docker02=both))) == []
 
     @pytest.mark.parametrize(
         ("heard", "package"),
@@ -497,7 +513,7 @@ class TestLan:
     )
     def test_without_the_tool(self, heard: LanFacts, package: str) -> None:
         """What was not looked for is a warning, with the package that looks."""
-        found = only(lan(SITE, hosts(docker01=host(lan=heard))))
+        found = only(lan(hosts(docker01=host(lan=heard))))
 
         assert found.level is WARNING
         assert found.todo == f"sudo apt-get install {package}"
@@ -506,7 +522,7 @@ class TestLan:
         """A missing arping does not hide a stranger's adverts."""
         heard = LanFacts((Advert(IPv4Address("10.0.0.77"), 51),), None)
 
-        assert gist(lan(SITE, hosts(docker01=host(lan=heard)))) == [
+        assert gist(lan(hosts(docker01=host(lan=heard)))) == [
             (WARNING, "docker01", "lan"),
             (BLOCKING, "docker01", "vrid"),
         ]
@@ -711,13 +727,13 @@ class TestJudge:
 
     def test_fine(self) -> None:
         """A site that is well has fine findings and the risks that it accepts."""
-        found = list(judge(SITE, hosts(), swarm()))
+        found = everything(hosts(), swarm())
 
         assert {finding.level for finding in found if finding.subject != "risk"} == {FINE}
 
     def test_without_a_swarm(self) -> None:
         """What the Swarm would have told is left out, and the rest is judged."""
-        subjects = {finding.subject for finding in judge(SITE, hosts(), None)}
+        subjects = {finding.subject for finding in everything(hosts(), None)}
 
         assert {"identity", "engine", "route", "shorewall"} <= subjects
         assert not {"quorum", "overlay", "secret"} & subjects
@@ -738,7 +754,7 @@ class TestJudge:
         self, change: Callable[[], dict[str, HostFacts]], subject: str
     ) -> None:
         """A fault on any host is found."""
-        found = judge(SITE, hosts(**change()), swarm())
+        found = everything(hosts(**change()), swarm())
 
         assert {f.subject for f in found if f.level is BLOCKING} == {subject}
 
@@ -752,13 +768,12 @@ class TestJudge:
     )
     def test_asks_every_rule_of_the_swarm(self, facts: dict[str, Any], subject: str) -> None:
         """A fault of the Swarm is found."""
-        found = judge(SITE, hosts(), swarm(**facts))
+        found = everything(hosts(), swarm(**facts))
 
         assert {f.subject for f in found if f.level is BLOCKING} == {subject}
 
     def test_workers_need_no_route_through_the_gateway(self) -> None:
         """Only managers answer forwarded requests."""
-        site: Site = SITE
-        found = judge(site, hosts(docker04=host("docker04", default_via="10.0.0.254")), swarm())
+        found = everything(hosts(docker04=host("docker04", default_via="10.0.0.254")), swarm())
 
         assert not [finding for finding in found if finding.level is BLOCKING]

@@ -10,10 +10,11 @@ import pytest
 from fakes import converged, live, parameters, recorded, swarm
 
 from runbook.site import Site
+from runbook.steps import STEPS, traefik
+from runbook.steps.keepalived.objections import vip
 from runbook.steps.preflight.facts import Advert, HostFacts, lan_facts, listeners, observe_hosts
 from runbook.steps.preflight.findings import judge
 from runbook.steps.preflight.swarm_facts import SwarmFacts, observe_swarm
-from runbook.steps.preflight.vip_findings import vip
 
 SITE: Site = parameters("lab").site
 HOSTS = tuple(SITE.hosts)
@@ -60,6 +61,7 @@ def facts(**texts: dict[str, str]) -> tuple[dict[str, HostFacts], SwarmFacts]:
 def judged(hosts: dict[str, HostFacts], known: SwarmFacts) -> None:
     """Have every rule judge these facts."""
     assert list(judge(SITE, hosts, known))
+    assert [found for step in STEPS for found in step.objections(parameters("lab"), hosts, known)]
     list(vip(SITE, hosts, ["docker01", "docker02"], ()))
     list(vip(SITE, hosts, [], ()))
 
@@ -144,7 +146,9 @@ class TestKnown:
     def test_without_ss(self) -> None:
         """Without ss it is not known who listens, and that is a warning."""
         assert listeners("sh: 1: ss: not found\n", "[]") is None
-        found = judge(SITE, *facts(docker02={"sockets": "sh: 1: ss: not found\n"}))
+        found = traefik.STEP.objections(
+            parameters("lab"), *facts(docker02={"sockets": "sh: 1: ss: not found\n"})
+        )
         assert [f.what for f in found if f.subject == "port"] == [
             "ss could not tell who listens, so taken ports are known for containers only"
         ]

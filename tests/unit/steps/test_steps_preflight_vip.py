@@ -10,6 +10,7 @@ import pytest
 from fakes import Clock, converged, declared, live, parameters, swarm
 
 from runbook.changes import Finding, Level
+from runbook.steps.keepalived.objections import judge_vip, vip
 from runbook.steps.preflight.facts import (
     Advert,
     HostFacts,
@@ -17,7 +18,6 @@ from runbook.steps.preflight.facts import (
     VrrpFacts,
     observe_hosts,
 )
-from runbook.steps.preflight.vip_findings import judge_vip, vip
 
 SITE = parameters("lab").site
 BLOCKING, WARNING, FINE = Level.BLOCKING, Level.WARNING, Level.FINE

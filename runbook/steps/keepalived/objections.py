@@ -1,21 +1,69 @@
-"""Who holds the VIP, and why it may be another than the one that should."""
+"""What the preflight has read that speaks against the VIP: who has it, and who may not have it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from runbook.changes import Finding, Level, fine
 from runbook.hosts.live import Live
-from runbook.site import Site
-from runbook.steps.keepalived import expected_holder, holders
-from runbook.steps.preflight.facts import HostFacts
+from runbook.site import Site, SiteFile
+from runbook.steps.keepalived.holding import expected_holder, holders
 from runbook.waiting import until
 
-Hosts = Mapping[str, HostFacts]
+if TYPE_CHECKING:
+    from runbook.steps.preflight.facts import HostFacts
+    from runbook.steps.preflight.swarm_facts import SwarmFacts
+
+    Hosts = Mapping[str, HostFacts]
+
 # The multicast group of VRRP is 224.0.0.18 (RFC 5798, 5.1.1.2.1).
 _ON_ADVERTS = re.compile(r"\b(vrrp|112)\b|\b224\.0\.0\.(0/|18\b)", re.IGNORECASE)
 _DROPS = re.compile(r"\b(DROP|REJECT)\b", re.IGNORECASE)
+
+
+def objections(site_file: SiteFile, hosts: Hosts, _swarm: SwarmFacts | None) -> Iterator[Finding]:
+    """The VIP is nobody's, and no stranger uses its VRID."""
+    site = site_file.site
+    listener = site.first_manager
+    facts = hosts[listener].lan
+    if facts is None:
+        return
+    if facts.vip_macs is None or facts.adverts is None:
+        tool = "arping" if facts.vip_macs is None else "tcpdump"
+        yield Finding(
+            Level.WARNING,
+            listener,
+            "lan",
+            f"{tool} is not installed, so strangers on the LAN were not looked for",
+            "a second owner of the VIP or of the VRID makes it come and go",
+            f"sudo apt-get install {'iputils-arping' if tool == 'arping' else tool}",
+        )
+    ours = {mac for host in site.managers for mac in hosts[host].macs}
+    strangers = [mac for mac in facts.vip_macs or () if mac not in ours]
+    if strangers:
+        yield Finding(
+            Level.BLOCKING,
+            listener,
+            "vip",
+            f"{site.keepalived.vip} is answered by a stranger, {', '.join(strangers)}",
+            "two hosts with one address are reached at random",
+            "find the machine by its MAC address, or declare another VIP",
+        )
+    vrid = site.keepalived.virtual_router_id
+    # An advert comes from the interface's first address, which need not be the declared one.
+    own = {address for host in site.managers for address in hosts[host].addresses}
+    for advert in facts.adverts or ():
+        if advert.virtual_router_id == vrid and str(advert.source) not in own:
+            yield Finding(
+                Level.BLOCKING,
+                listener,
+                "vrid",
+                f"{advert.source} already sends VRRP adverts with VRID {vrid}",
+                "two groups with one VRID fight over their addresses",
+                "declare another keepalived.virtual_router_id",
+            )
 
 
 def judge_vip(live: Live, hosts: Hosts, planned: Collection[str]) -> Iterator[Finding]:
