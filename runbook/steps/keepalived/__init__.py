@@ -167,6 +167,11 @@ def _judged(live: Live, facts: Facts) -> Facts:
     }
 
 
+def startup_delay(facts: Facts) -> float:
+    """Return the seconds that VRRP may wait on any manager once keepalived starts there."""
+    return max(foreign.startup_delay(seen.others) for seen in facts.values())
+
+
 def rows(facts: Facts) -> list[Row]:
     """Return the facts as lines of a table."""
     found = []

@@ -66,19 +66,29 @@ def objections(site_file: SiteFile, hosts: Hosts, _swarm: SwarmFacts | None) -> 
             )
 
 
-def judge_vip(live: Live, hosts: Hosts, planned: Collection[str]) -> Iterator[Finding]:
-    """Look who holds the VIP, again where an election may be under way, and judge it."""
+def judge_vip(
+    live: Live, hosts: Hosts, planned: Collection[str], delay_s: float = 0
+) -> Iterator[Finding]:
+    """Look who holds the VIP, again where an election may be under way, and judge it.
+
+    Args:
+        live: The site.
+        hosts: What was read on each host.
+        planned: The steps that would change something.
+        delay_s: How long keepalived waits after its start, in seconds.
+    """
     site, seen = live.site, _holding(live.site, hosts)
     if _all_run(site, hosts) and seen != [expected_holder(site)]:
-        seen = _settled(live)
+        seen = _settled(live, delay_s)
     yield from vip(site, hosts, seen, planned)
 
 
-def _settled(live: Live) -> list[str]:
+def _settled(live: Live, delay_s: float) -> list[str]:
     """Return who holds it once an election had the time to end (RFC 5798, 6.1)."""
     keepalived, expected = live.site.keepalived, expected_holder(live.site)
     health = keepalived.health_check
     settle_s = 4 * keepalived.advert_int + 1 + (health.interval * health.rise if health else 0)
+    settle_s += delay_s
     told = until(lambda: holders(live), holds=lambda text: text == expected, timeout_s=settle_s)
     return told.split(", ") if told else []
 

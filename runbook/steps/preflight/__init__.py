@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from runbook.changes import Check, Finding, Level, Plan, blocking
 from runbook.errors import BadInput, Refused, RunbookError
 from runbook.hosts.live import Live
-from runbook.steps import approved
+from runbook.steps import approved, keepalived
 from runbook.steps.keepalived.objections import judge_vip
 from runbook.steps.preflight.facts import HostFacts, observe_hosts
 from runbook.steps.preflight.findings import declared, judge
@@ -47,7 +47,7 @@ def observe(others: Sequence[Step[Any]], live: Live) -> Facts:
     """
     managing = [step for step in others if step.manages]
     with ThreadPoolExecutor(len(managing)) as pool:
-        rehearsals = [pool.submit(rehearsed, live, step) for step in managing]
+        rehearsals = {step.name: pool.submit(rehearsed, live, step) for step in managing}
         hosts = observe_hosts(live)
         engine = hosts[live.manager].engine
         # Without its engine the first manager cannot be asked; the finding on it says so.
@@ -55,42 +55,51 @@ def observe(others: Sequence[Step[Any]], live: Live) -> Facts:
         findings = (*declared(live.site_file), *judge(live.site, hosts, swarm))
         for step in others:
             findings += tuple(step.objections(live.site_file, hosts, swarm))
-        plans = [each.result() for each in rehearsals]
+        plans = {name: each.result() for name, each in rehearsals.items()}
         if not blocking(findings):  # else the steps would only say the same in other words
-            findings += tuple(each.found for each in plans if each.found)
-        planned = [each.name for each in plans if each.changes]
-        findings += tuple(judge_vip(live, hosts, planned))
+            findings += tuple(each.found for each in plans.values() if each.found)
+        planned = [name for name, each in plans.items() if each.changes]
+        read = plans[keepalived.STEP.name].facts
+        delay_s = keepalived.startup_delay(read) if read else 0
+        findings += tuple(judge_vip(live, hosts, planned, delay_s))
     return Facts(hosts, swarm, findings)
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """What came of planning a step: whether it changes something, and why it would not run."""
+    """What came of planning a step.
 
-    name: str
+    Attributes:
+        changes: Whether it changes something.
+        found: Why it would not run, if so.
+        facts: What it has read; ``None`` where it could not.
+    """
+
     changes: bool = False
     found: Finding | None = None
+    facts: Any = field(default=None, compare=False, repr=False)
 
 
 def rehearsed(live: Live, step: Step[Any]) -> Rehearsed:
     """Plan a step without a word, and return what is in its way."""
     name = step.name
     silent = Live(live.site_file, live.fleet, context=live.context)
+    facts = None
     try:
         facts = step.observe(silent)
         plan = Plan(name, tuple(step.plan(live.site_file, facts)))
     except (Refused, BadInput) as error:
         why = "the run would stop there, after other steps have changed something"
         found = Finding(Level.BLOCKING, error.host or "site", name, error.message, why, error.todo)
-        return Rehearsed(name, found=found)
+        return Rehearsed(found=found, facts=facts)
     except RunbookError as error:
         why = "it could not be planned now; should it be so again, the run would stop there"
         todo = error.todo or "run it again, and mend this where it comes again"
         found = Finding(Level.WARNING, error.host or "site", name, error.message, why, todo)
-        return Rehearsed(name, found=found)
+        return Rehearsed(found=found, facts=facts)
     part = approved.part(step, live.site_file, facts, plan)
     moved = approved.moved(name, part, live.context.approved)
-    return Rehearsed(name, bool(plan.changes), unapproved(name, moved))
+    return Rehearsed(bool(plan.changes), unapproved(name, moved), facts)
 
 
 def unapproved(step: str, moved: list[str]) -> Finding | None:
