@@ -13,6 +13,7 @@ from runbook.apply import Outcome
 from runbook.changes import Check, Finding, Plan
 from runbook.site import SiteFile
 from runbook.steps import Row
+from runbook.steps.step import Files
 
 # Text and background are both set: a notebook's theme may be dark (WCAG 2.2, 1.4.3).
 _PRE = (
@@ -53,6 +54,26 @@ class Shown:
         return "\n\n".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Whole files under a caption, each by its title and open to read; in HTML and as text."""
+
+    caption: str
+    files: Mapping[str, str]
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p><strong>{html.escape(self.caption)}</strong></p>"]
+        parts += [
+            f"<details open><summary>{html.escape(title)}</summary>"
+            f"<pre {_PRE}>{html.escape(text)}</pre></details>"
+            for title, text in self.files.items()
+        ]
+        return "\n".join(parts)
+
+    def __repr__(self) -> str:
+        return "\n\n".join([self.caption, *(f"{t}\n{text}" for t, text in self.files.items())])
+
+
 def _cell(value: object) -> str:
     return html.escape(str(value)).replace("\n", "<br>")
 
@@ -88,6 +109,13 @@ def rows_table(rows: Iterable[Row], seconds: float) -> Shown:
     return table(
         f"{len(lines)} readings in {seconds:.1f} s", ["host", "resource", "field", "seen"], lines
     )
+
+
+def files_listing(files: Files) -> Listing:
+    """Return every file that a step installs, as it is to be."""
+    found = {f"{h}: {path}": text for h, paths in files.items() for path, text in paths.items()}
+    count = len(found)
+    return Listing(f"{count} file{'' if count == 1 else 's'}, to be as follows", found)
 
 
 def plan_table(plan: Plan) -> Shown:

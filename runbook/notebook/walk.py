@@ -16,7 +16,7 @@ from typing import Any
 from runbook.apply import Outcome, Reports, apply
 from runbook.changes import Change, Check, Plan, blocking
 from runbook.context import RunContext
-from runbook.errors import BadInput, RunbookError
+from runbook.errors import BadInput, Refused, RunbookError
 from runbook.hosts.fleet import Fleet
 from runbook.hosts.live import Live
 from runbook.hosts.transcript import Transcript
@@ -25,8 +25,10 @@ from runbook.masking.secret import KNOWN
 from runbook.notebook import refusals
 from runbook.notebook.events import emit, tell_secret
 from runbook.notebook.tables import (
+    Listing,
     Shown,
     checks_table,
+    files_listing,
     findings_table,
     outcomes_table,
     plan_table,
@@ -149,6 +151,16 @@ class Walk:
         if self._step.manages:
             seen = approved.state(self._step.rows(facts))
             emit("state", self._step.name, moment=moment, seen=seen)
+
+    @property
+    def recipe(self) -> Listing:
+        """Return the files that the step installs, as they would be on the hosts of this site."""
+        with _reporting(self._step.name):
+            facts = self._observed()
+            try:
+                return files_listing(approved.files(self._step, self._live.site_file, facts))
+            except Refused as error:  # the plan says so, too, and refuses the step
+                return Listing(f"Not installed here: {error.message}", {})
 
     def findings(self) -> Shown:
         """Return what the step makes of what it has read, as a table."""

@@ -14,7 +14,7 @@ from runbook.masking.redact import MASKER
 
 if TYPE_CHECKING:
     from runbook.site import SiteFile
-    from runbook.steps.step import F, Row, Step
+    from runbook.steps.step import F, Files, Row, Step
 
 State = dict[str, dict[str, dict[str, str]]]
 
@@ -29,17 +29,31 @@ def state(rows: Iterable[Row]) -> State:
 
 def part(step: Step[F], site_file: SiteFile, facts: F, plan: Plan) -> dict[str, Any]:
     """Return what a step saw, the files as it would write them, and its changes, masked."""
-    files = {
-        host: {path: _text(content) for path, content in written.items()}
-        for host, written in step.files(site_file, facts).items()
-    }
     changes = [
         {name: _text(value) for name, value in change.as_dict().items()} for change in plan.changes
     ]
     seen = state(step.rows(facts))
-    told = {"digest": plan.digest, "observed": seen, "files": files, "changes": changes}
+    told = {
+        "digest": plan.digest,
+        "observed": seen,
+        "files": _files(step, site_file, facts),
+        "changes": changes,
+    }
     masked: dict[str, Any] = MASKER.mask_json(told)
     return masked
+
+
+def files(step: Step[F], site_file: SiteFile, facts: F) -> Files:
+    """Return the files as the step would write them, masked."""
+    masked: Files = MASKER.mask_json(_files(step, site_file, facts))
+    return masked
+
+
+def _files(step: Step[F], site_file: SiteFile, facts: F) -> Files:
+    return {
+        host: {path: _text(content) for path, content in written.items()}
+        for host, written in step.files(site_file, facts).items()
+    }
 
 
 def _text(value: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 from runbook.steps import STEPS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+INSTALLING = {"traefik", "keepalived", "shorewall"}
 PARTS = ["The site", "What is there now", "What will change", "Apply", "Verify"]
 # Each hides a failure from the runner or stops a headless run (papermill issues 435 and 539).
 FORBIDDEN = ("!", "%", "sys.exit", "input(", "getpass", "Password(", "print(", "def ")
@@ -67,6 +68,15 @@ class TestNotebooks:
         assert notebook.cells[0].source.startswith("# ")
         assert notebook.cells[1].id == "parameters"
         assert headings == PARTS
+
+    def test_shows_what_it_installs(self, notebook: nbformat.NotebookNode) -> None:
+        """Where a step installs files, its first part ends on them, before anything is planned."""
+        ids = [cell.id for cell in notebook.cells]
+        (step,) = [step for step in STEPS if f'"{step.name}"' in notebook.cells[3].source]
+        first_part = ids[: ids.index("about-plan")]
+
+        assert (first_part[-1] == "recipe") == (step.name in INSTALLING)
+        assert ("recipe" in ids) == (step.name in INSTALLING)
 
     def test_parameters_are_safe_scalars(self, notebook: nbformat.NotebookNode) -> None:
         """The defaults are the lab, and only planning."""

@@ -510,6 +510,62 @@ class TestPreflight:
         assert len(shown) == 1
 
 
+class TestRecipe:
+    """The files, before anything is planned."""
+
+    @staticmethod
+    def seen(name: str, **texts: dict[str, str]) -> Walk:
+        """Return a step of the lab as recorded that has observed it."""
+        fleet = FakeFleet(converged(**texts))
+        step = stepping(find(name), "plan", ConfigStore(swarm()), parameters("lab"), fleet)
+        step.observe()
+        return step
+
+    @pytest.mark.parametrize(
+        ("name", "hosts", "path", "line"),
+        [
+            ("traefik", ["docker01"], "~/traefik/traefik.yml", "mode: global"),
+            (
+                "keepalived",
+                ["docker01", "docker02", "docker03"],
+                "/etc/keepalived/keepalived.conf",
+                "vrrp_instance VI_1 {",
+            ),
+            ("shorewall", ["gateway"], "/etc/shorewall/rules", "DNAT net loc:10.0.0.2:80 tcp 80"),
+        ],
+    )
+    def test_of_this_site(self, name: str, hosts: list[str], path: str, line: str) -> None:
+        """Each file is shown whole, under its host and path."""
+        shown = self.seen(name).recipe
+
+        assert list(shown.files) == [f"{host}: {path}" for host in hosts]
+        assert all(line in text for text in shown.files.values())
+
+    def test_of_somebody_else(self) -> None:
+        """A file that the plan will refuse is none of the step's; why is said."""
+        foreign = "0644 root:root\ndmVyc2lvbjogJzMnCg=="
+        shown = self.seen("traefik", docker01={"recipe": foreign}).recipe
+
+        assert "was not written by the runbook" in shown.caption
+        assert shown.files == {}
+
+    def test_before_observation(self, store: ConfigStore) -> None:
+        """The lines of others are not known yet."""
+        with pytest.raises(BadInput, match="observed"):
+            _ = stepping(find("shorewall"), "plan", store, parameters("lab")).recipe
+
+    def test_holds_no_secret(
+        self, walk: Callable[..., Walk], module: Pretended, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is masked before a person's own notebook has it."""
+        registry = Registry()
+        registry.add("vault", "correct-horse-battery")
+        monkeypatch.setattr(sealed, "MASKER", Masker(registry))
+        module.missing = ["correct-horse-battery"]
+
+        assert walk("plan", 1).recipe.files == {"docker01: /etc/missing": "[masked:vault]\n"}
+
+
 @pytest.fixture
 def approved(
     walk: Callable[..., Walk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

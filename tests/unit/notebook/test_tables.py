@@ -16,6 +16,7 @@ from runbook.notebook.tables import (
     Shown,
     checks_table,
     diff_html,
+    files_listing,
     findings_table,
     outcomes_table,
     plan_table,
@@ -23,6 +24,7 @@ from runbook.notebook.tables import (
     settings_table,
     table,
 )
+from runbook.records.page.sanitise import sanitise
 from runbook.steps import Row
 
 FILE = Change("docker01", "file /etc/f", "update", "a\n<b>\n", "a\nc\n", "put it back", 0,
@@ -253,3 +255,22 @@ class TestFindings:
         assert shown.caption == "1 blocking, 1 warning, 2 fine"
         assert [line[0] for line in lines(shown)] == ["blocking", "warning", "fine", "fine"]
         assert lines(shown)[0] == ["blocking", "blocking", "what", "why", "todo"]
+
+
+class TestListing:
+    """Whole files."""
+
+    SHOWN = files_listing({"docker01": {"/etc/f": "a <b>\n  c\n"}})
+
+    def test_text(self) -> None:
+        """Caption, title and content, as they are."""
+        assert repr(self.SHOWN) == ("1 file, to be as follows\n\ndocker01: /etc/f\na <b>\n  c\n")
+
+    def test_html(self) -> None:
+        """It is open to read, escaped, and stays so on a record's page."""
+        page = self.SHOWN._repr_html_()
+
+        assert "<details open><summary>docker01: /etc/f</summary>" in page
+        assert ">a &lt;b&gt;\n  c\n</pre>" in page
+        assert "<details open" in sanitise(page)
+        assert "a &lt;b&gt;\n  c\n" in sanitise(page)
