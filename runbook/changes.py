@@ -152,6 +152,16 @@ class Finding:
         return asdict(self)
 
 
+def forbids(host: str, subject: str, what: str, why: str, todo: str) -> Finding:
+    """Return a finding with which no run may begin."""
+    return Finding(Level.BLOCKING, host, subject, what, why, todo)
+
+
+def warns(host: str, subject: str, what: str, why: str = "", todo: str = "") -> Finding:
+    """Return a finding to know of."""
+    return Finding(Level.WARNING, host, subject, what, why, todo)
+
+
 def fine(host: str, subject: str, what: str) -> Finding:
     """Return a finding that is as it should be."""
     return Finding(Level.FINE, host, subject, what)

@@ -28,11 +28,19 @@ _SORTS = {"--- ": "hunk", "+++ ": "hunk", "+": "ins", "-": "del", "@": "hunk"}
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A table with its caption, and long texts to unfold; the same in HTML and as text."""
+    """A table with its caption, and long texts to unfold; the same in HTML and as text.
+
+    Attributes:
+        caption: What it is.
+        frame: The table; none is shown where it has no lines.
+        unfold: The texts by their titles.
+        whole: Whether they are whole files, open to read, and no diffs.
+    """
 
     caption: str
     frame: pd.DataFrame
     unfold: Mapping[str, str]
+    whole: bool = False
 
     def _repr_html_(self) -> str:
         parts = [f"<p><strong>{html.escape(self.caption)}</strong></p>"]
@@ -40,8 +48,9 @@ class Shown:
             rendered = self.frame.map(_cell).to_html(index=False, escape=False, border=0)
             # Notebooks align cells to the right, which suits numbers and not sentences.
             parts.append(re.sub(r"<(t[dh])>", rf"<\1 {_LEFT}>", rendered))
+        opened, shown = (" open", _file_html) if self.whole else ("", diff_html)
         parts += [
-            f"<details><summary>{html.escape(title)}</summary>{diff_html(text)}</details>"
+            f"<details{opened}><summary>{html.escape(title)}</summary>{shown(text)}</details>"
             for title, text in self.unfold.items()
         ]
         return "\n".join(parts)
@@ -52,26 +61,6 @@ class Shown:
             parts.append(self.frame.to_string(index=False))
         parts += [f"{title}\n{text}" for title, text in self.unfold.items()]
         return "\n\n".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Whole files under a caption, each by its title and open to read; in HTML and as text."""
-
-    caption: str
-    files: Mapping[str, str]
-
-    def _repr_html_(self) -> str:
-        parts = [f"<p><strong>{html.escape(self.caption)}</strong></p>"]
-        parts += [
-            f"<details open><summary>{html.escape(title)}</summary>"
-            f"<pre {_PRE}>{html.escape(text)}</pre></details>"
-            for title, text in self.files.items()
-        ]
-        return "\n".join(parts)
-
-    def __repr__(self) -> str:
-        return "\n\n".join([self.caption, *(f"{t}\n{text}" for t, text in self.files.items())])
 
 
 def _cell(value: object) -> str:
@@ -85,6 +74,10 @@ def diff_html(text: str) -> str:
         sort, style = _SORTS.get(line[:4]) or _SORTS.get(line[:1], ""), _COLOURS.get(line[:1], "")
         lines.append(f'<span class="{sort}" style="{style}">{html.escape(line)}</span>')
     return f"<pre {_PRE}>" + "\n".join(lines) + "</pre>"
+
+
+def _file_html(text: str) -> str:
+    return f"<pre {_PRE}>{html.escape(text)}</pre>"
 
 
 def table(caption: str, columns: Iterable[str], lines: Iterable[Iterable[object]]) -> Shown:
@@ -111,11 +104,12 @@ def rows_table(rows: Iterable[Row], seconds: float) -> Shown:
     )
 
 
-def files_listing(files: Files) -> Listing:
+def files_shown(files: Files) -> Shown:
     """Return every file that a step installs, as it is to be."""
     found = {f"{h}: {path}": text for h, paths in files.items() for path, text in paths.items()}
     count = len(found)
-    return Listing(f"{count} file{'' if count == 1 else 's'}, to be as follows", found)
+    caption = f"{count} file{'' if count == 1 else 's'}, to be as follows"
+    return Shown(caption, pd.DataFrame(), found, whole=True)
 
 
 def plan_table(plan: Plan) -> Shown:

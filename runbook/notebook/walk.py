@@ -25,10 +25,9 @@ from runbook.masking.secret import KNOWN
 from runbook.notebook import refusals
 from runbook.notebook.events import emit, tell_secret
 from runbook.notebook.tables import (
-    Listing,
     Shown,
     checks_table,
-    files_listing,
+    files_shown,
     findings_table,
     outcomes_table,
     plan_table,
@@ -153,14 +152,14 @@ class Walk:
             emit("state", self._step.name, moment=moment, seen=seen)
 
     @property
-    def recipe(self) -> Listing:
+    def recipe(self) -> Shown:
         """Return the files that the step installs, as they would be on the hosts of this site."""
         with _reporting(self._step.name):
             facts = self._observed()
             try:
-                return files_listing(approved.files(self._step, self._live.site_file, facts))
+                return files_shown(approved.files(self._step, self._live.site_file, facts))
             except Refused as error:  # the plan says so, too, and refuses the step
-                return Listing(f"Not installed here: {error.message}", {})
+                return table(f"Not installed here: {error.message}", [], [])
 
     def findings(self) -> Shown:
         """Return what the step makes of what it has read, as a table."""

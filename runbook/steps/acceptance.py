@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from runbook.changes import Check
 from runbook.errors import ChangeFailed, RunbookError
@@ -40,15 +39,6 @@ GUARDED = "the dashboard asks for a password"
 CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """From where the checks will look, and what the demonstration will leave: nothing."""
-
-    client: str
-    url_host: str
-    demonstration: str
-
-
 def required_checks(site: Site) -> tuple[str, ...]:
     """Return the names of the checks without which the step is not proven."""
     names = [_loop_name(host) for host in (*site.managers, *site.workers)]
@@ -62,18 +52,12 @@ def _loop_name(host: str) -> str:
     return f"http://{host}/ answers as its role says"
 
 
-def observe(live: Live) -> Facts:
-    """Return the vantage points; nothing needs to be read before the checks."""
-    demonstration = live.site.acceptance.demonstration
-    return Facts(
-        client_of(live.site), url_host(live.site), demonstration.image if demonstration else ""
-    )
-
-
-def rows(facts: Facts) -> list[Row]:
-    """Return the facts as lines of a table."""
-    fields = [("asks", f"http://{facts.url_host}/"), ("deploys and removes", facts.demonstration)]
-    return host_rows(facts.client, "outside client", [f for f in fields if f[1]])
+def rows(site: Site) -> list[Row]:
+    """Return from where the checks will look; nothing needs to be read before them."""
+    fields = [("asks", f"http://{url_host(site)}/")]
+    if site.acceptance.demonstration:
+        fields.append(("deploys and removes", site.acceptance.demonstration.image))
+    return host_rows(client_of(site), "outside client", fields)
 
 
 def verify(live: Live) -> list[Check]:
@@ -218,7 +202,7 @@ STEP = Step(
     name="acceptance",
     notebook="50_acceptance.ipynb",
     needs=lambda _site: frozenset({"traefik", "keepalived", "shorewall"}),
-    observe=observe,
+    observe=lambda live: live.site,
     rows=rows,
     verify=verify,
     required_checks=required_checks,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from runbook.changes import Finding, Level, fine
+from runbook.changes import Finding, Level, fine, forbids, warns
 from runbook.hosts.live import Live
 from runbook.site import Site, SiteFile
 from runbook.steps.keepalived.holding import expected_holder, holders
@@ -32,8 +32,7 @@ def objections(site_file: SiteFile, hosts: Hosts, _swarm: SwarmFacts | None) -> 
         return
     if facts.vip_macs is None or facts.adverts is None:
         tool = "arping" if facts.vip_macs is None else "tcpdump"
-        yield Finding(
-            Level.WARNING,
+        yield warns(
             listener,
             "lan",
             f"{tool} is not installed, so strangers on the LAN were not looked for",
@@ -43,8 +42,7 @@ def objections(site_file: SiteFile, hosts: Hosts, _swarm: SwarmFacts | None) -> 
     ours = {mac for host in site.managers for mac in hosts[host].macs}
     strangers = [mac for mac in facts.vip_macs or () if mac not in ours]
     if strangers:
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             listener,
             "vip",
             f"{site.keepalived.vip} is answered by a stranger, {', '.join(strangers)}",
@@ -56,8 +54,7 @@ def objections(site_file: SiteFile, hosts: Hosts, _swarm: SwarmFacts | None) -> 
     own = {address for host in site.managers for address in hosts[host].addresses}
     for advert in facts.adverts or ():
         if advert.virtual_router_id == vrid and str(advert.source) not in own:
-            yield Finding(
-                Level.BLOCKING,
+            yield forbids(
                 listener,
                 "vrid",
                 f"{advert.source} already sends VRRP adverts with VRID {vrid}",
@@ -110,8 +107,7 @@ def vip(
     address, expected = str(site.keepalived.vip), expected_holder(site)
     for host, seen in hosts.items():
         if host not in site.managers and address in seen.addresses:
-            yield Finding(
-                Level.BLOCKING,
+            yield forbids(
                 host,
                 "vip",
                 f"it has the VIP {address} on {seen.addresses[address]} and is no manager",

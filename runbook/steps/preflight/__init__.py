@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from runbook.changes import Check, Finding, Level, Plan, blocking
+from runbook.changes import Check, Finding, Plan, blocking, forbids, warns
 from runbook.errors import BadInput, Refused, RunbookError
 from runbook.hosts.live import Live
 from runbook.steps import approved, keepalived
@@ -90,12 +90,12 @@ def rehearsed(live: Live, step: Step[Any]) -> Rehearsed:
         plan = Plan(name, tuple(step.plan(live.site_file, facts)))
     except (Refused, BadInput) as error:
         why = "the run would stop there, after other steps have changed something"
-        found = Finding(Level.BLOCKING, error.host or "site", name, error.message, why, error.todo)
+        found = forbids(error.host or "site", name, error.message, why, error.todo)
         return Rehearsed(found=found, facts=facts)
     except RunbookError as error:
         why = "it could not be planned now; should it be so again, the run would stop there"
         todo = error.todo or "run it again, and mend this where it comes again"
-        found = Finding(Level.WARNING, error.host or "site", name, error.message, why, todo)
+        found = warns(error.host or "site", name, error.message, why, todo)
         return Rehearsed(found=found, facts=facts)
     part = approved.part(step, live.site_file, facts, plan)
     moved = approved.moved(name, part, live.context.approved)
@@ -108,7 +108,7 @@ def unapproved(step: str, moved: list[str]) -> Finding | None:
         return None
     why = "the plan that was approved was made for what was there then"
     todo = "plan it as it is now (--plan), and have that approved"
-    return Finding(Level.BLOCKING, "site", step, f"{step}: {'; '.join(moved)}", why, todo)
+    return forbids("site", step, f"{step}: {'; '.join(moved)}", why, todo)
 
 
 def rows(facts: Facts) -> list[Row]:

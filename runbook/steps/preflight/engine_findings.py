@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from runbook.changes import Finding, Level, fine
+from runbook.changes import Finding, fine, forbids, warns
 from runbook.site import Site
 from runbook.steps.preflight.facts import EngineFacts, HostFacts
 
@@ -31,8 +31,7 @@ def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
     if facts is None:
         return
     if facts.error:
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             host,
             "engine",
             f"the Docker Engine does not answer: {facts.error}",
@@ -43,8 +42,7 @@ def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
         )
         return
     if facts.unit in ("masked", "disabled"):
-        yield Finding(
-            Level.WARNING,
+        yield warns(
             host,
             "engine",
             f"the unit docker is {facts.unit}, though the engine runs",
@@ -53,8 +51,7 @@ def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
         )
     if facts.swarm != "active":
         what, todo = NO_SWARM.get(facts.swarm, NO_SWARM["inactive"])
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             host,
             "swarm",
             f"{what}: {facts.swarm_error}" if facts.swarm_error else what,
@@ -62,8 +59,7 @@ def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
             todo,
         )
     elif host == site.first_manager and not facts.controls:
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             host,
             "swarm",
             "the Swarm has it as a worker, declared a manager",
@@ -71,8 +67,7 @@ def engine(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
             f"on another manager: docker node promote {facts.node_id}; or declare it a worker",
         )
     elif host in site.managers and too_old(site.traefik.image, facts.min_api):
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             host,
             "engine",
             f"{site.traefik.image} asks for API 1.24, the engine wants {facts.min_api} or newer",

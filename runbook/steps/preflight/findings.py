@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from runbook.changes import Finding, Level, fine
+from runbook.changes import Finding, Level, fine, forbids, warns
 from runbook.site import Site, SiteFile, unaccepted_risks
 from runbook.site.names import same_host
 from runbook.steps.preflight.engine_findings import engine
@@ -35,25 +35,22 @@ def judge(site: Site, hosts: Hosts, swarm: SwarmFacts | None) -> Iterator[Findin
 def declared(site_file: SiteFile) -> Iterator[Finding]:
     """What the site's own rules warn of, such as an even number of managers."""
     for problem in site_file.warnings:
-        yield Finding(Level.WARNING, "site", "site", str(problem))
+        yield warns("site", "site", str(problem))
 
 
 def risks(site: Site) -> Iterator[Finding]:
     """Unsafe settings are wanted by nobody until the site says by whom and why."""
     for risk in unaccepted_risks(site):
-        yield Finding(Level.BLOCKING, "site", "risk", risk.what, risk.why, risk.todo)
+        yield forbids("site", "risk", risk.what, risk.why, risk.todo)
     for accepted in site.accepted_risks:
-        yield Finding(
-            Level.WARNING, "site", "risk", f"{accepted.risk} is accepted", accepted.reason
-        )
+        yield warns("site", "risk", f"{accepted.risk} is accepted", accepted.reason)
 
 
 def identity(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
     """A host is the one declared when its name and its LAN address are."""
     declared = str(site.hosts[host].address)
     if not same_host(seen.hostname, host):
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             host,
             "identity",
             f"the host says it is {seen.hostname!r}",
@@ -61,8 +58,7 @@ def identity(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
             "correct the address in the site, HostName for SSH, or the host's own name",
         )
     elif declared not in seen.addresses:
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             host,
             "identity",
             f"no interface has the declared address {declared}",
@@ -70,8 +66,7 @@ def identity(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
             f"declare one of: {', '.join(seen.addresses) or 'none was read'}",
         )
     elif not seen.apt:
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             host,
             "system",
             f"{seen.system or 'the system'} has no apt-get",
@@ -87,7 +82,7 @@ def clock(host: str, seen: HostFacts) -> Iterator[Finding]:
     why = "Swarm's certificates are judged by it, and times in the record would not agree"
     if seen.clock_offset_s is None:
         todo = f"see on {host} what `date +%s` prints, and that its clock is right"
-        yield Finding(Level.WARNING, host, "clock", "its clock could not be read", why, todo)
+        yield warns(host, "clock", "its clock could not be read", why, todo)
         return
     offset = abs(seen.clock_offset_s)
     if offset < CLOCK_WARN_S:
@@ -105,8 +100,7 @@ def clock(host: str, seen: HostFacts) -> Iterator[Finding]:
 def space(host: str, seen: HostFacts) -> Iterator[Finding]:
     """What is written to has room, and can be written to."""
     for folder in seen.read_only:
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             host,
             "disk",
             f"{folder} is read-only",
@@ -131,8 +125,7 @@ def routes(site: Site, hosts: Hosts, host: str) -> Iterator[Finding]:
     if seen.default_via in (gateway_address, *hosts[site.gateway.name].addresses):
         yield fine(host, "route", f"default route via {seen.default_via}")
         return
-    yield Finding(
-        Level.BLOCKING,
+    yield forbids(
         host,
         "route",
         f"the default route is via {seen.default_via or 'nothing'}, not {gateway_address}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from runbook.changes import Finding, Level, fine
+from runbook.changes import Finding, Level, fine, forbids, warns
 from runbook.site import Site
 from runbook.site.names import same_host
 from runbook.steps.preflight.facts import HostFacts
@@ -115,8 +115,7 @@ def _other(site: Site, hosts: Mapping[str, HostFacts], node: Node) -> Iterator[F
     if host and engine is not None and (engine.error or engine.swarm != "active"):
         return  # most likely its own; the finding on its engine says what is wrong
     if host and gone:
-        yield Finding(
-            Level.WARNING,
+        yield warns(
             host,
             "swarm",
             f"an entry of it is left over in the Swarm, {node.id}, which is down; the host is in "
@@ -127,8 +126,7 @@ def _other(site: Site, hosts: Mapping[str, HostFacts], node: Node) -> Iterator[F
             removal,
         )
     elif manages and gone:
-        yield Finding(
-            Level.WARNING,
+        yield warns(
             "swarm",
             "swarm",
             f"a manager that the site does not declare is down: {named}",
@@ -149,7 +147,7 @@ def _is_of(site: Site, host: str, node: Node) -> bool:
 
 def _member(host: str, what: str, todo: str) -> Finding:
     why = "the edge is only as available as the managers that are there"
-    return Finding(Level.BLOCKING, host, "swarm", what, why, todo)
+    return forbids(host, "swarm", what, why, todo)
 
 
 def overlaps(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from runbook.changes import Finding, Level, fine
+from runbook.changes import Finding, Level, fine, forbids, warns
 from runbook.site import SiteFile
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ def objections(
         return
     missing = {site.shorewall.net_zone, site.shorewall.lan_zone} - set(facts.zones)
     if not facts.started:
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             host,
             "shorewall",
             "Shorewall is not started",
@@ -32,8 +31,7 @@ def objections(
             f"on {host}: sudo shorewall check && sudo systemctl start shorewall",
         )
     elif missing:
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             host,
             "shorewall",
             "neither /etc/shorewall/zones nor the running firewall has zone "
@@ -54,8 +52,7 @@ def objections(
             "set IP_FORWARDING=On in /etc/shorewall/shorewall.conf and run shorewall reload",
         )
     if not facts.stopped_rules:
-        yield Finding(
-            Level.WARNING,
+        yield warns(
             host,
             "shorewall",
             "/etc/shorewall/stoppedrules is empty",

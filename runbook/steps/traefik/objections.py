@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from runbook.changes import Finding, Level
+from runbook.changes import Finding, forbids, warns
 from runbook.errors import BadInput
 from runbook.resources.secret import content
 from runbook.site import Site, SiteFile
@@ -33,8 +33,7 @@ def ports(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
     ours = f"service {site.traefik.stack}_traefik"
     wanted = [site.traefik.web_port, site.traefik.dashboard.port]
     if seen.listeners is None:
-        yield Finding(
-            Level.WARNING,
+        yield warns(
             host,
             "port",
             "ss could not tell who listens, so taken ports are known for containers only",
@@ -45,8 +44,7 @@ def ports(site: Site, host: str, seen: HostFacts) -> Iterator[Finding]:
         holder = (seen.listeners or {}).get(port) if port is not None else None
         if holder is None or holder == ours:
             continue
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             host,
             "port",
             f"port {port} is taken by {holder}",
@@ -60,8 +58,7 @@ def ingress(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
     for port in (site.traefik.web_port, site.traefik.dashboard.port):
         service = swarm.ingress_ports.get(port) if port is not None else None
         if service is not None and service != f"{site.traefik.stack}_traefik":
-            yield Finding(
-                Level.BLOCKING,
+            yield forbids(
                 "swarm",
                 "port",
                 f"port {port} is published by service {service} through the routing mesh",
@@ -75,8 +72,7 @@ def secret(site: Site, swarm: SwarmFacts) -> Iterator[Finding]:
     dashboard = site.traefik.dashboard
     name = dashboard.users_secret
     if name is not None and name not in swarm.secrets and dashboard.users is None:
-        yield Finding(
-            Level.BLOCKING,
+        yield forbids(
             "swarm",
             "secret",
             f"the Swarm has no secret {name!r}",
@@ -97,4 +93,4 @@ def unreadable(site_file: SiteFile, swarm: SwarmFacts) -> Iterator[Finding]:
     except BadInput as error:
         why = f"the Docker secret {name!r} is made of it, and Traefik needs that"
         todo = error.todo or f"put it there, or correct {users.name} in the site"
-        yield Finding(Level.BLOCKING, "site", "secret", error.message, why, todo)
+        yield forbids("site", "secret", error.message, why, todo)

@@ -538,8 +538,8 @@ class TestRecipe:
         """Each file is shown whole, under its host and path."""
         shown = self.seen(name).recipe
 
-        assert list(shown.files) == [f"{host}: {path}" for host in hosts]
-        assert all(line in text for text in shown.files.values())
+        assert list(shown.unfold) == [f"{host}: {path}" for host in hosts]
+        assert all(line in text for text in shown.unfold.values())
 
     def test_of_somebody_else(self) -> None:
         """A file that the plan will refuse is none of the step's; why is said."""
@@ -547,7 +547,7 @@ class TestRecipe:
         shown = self.seen("traefik", docker01={"recipe": foreign}).recipe
 
         assert "was not written by the runbook" in shown.caption
-        assert shown.files == {}
+        assert shown.unfold == {}
 
     def test_before_observation(self, store: ConfigStore) -> None:
         """The lines of others are not known yet."""
@@ -563,7 +563,7 @@ class TestRecipe:
         monkeypatch.setattr(sealed, "MASKER", Masker(registry))
         module.missing = ["correct-horse-battery"]
 
-        assert walk("plan", 1).recipe.files == {"docker01: /etc/missing": "[masked:vault]\n"}
+        assert walk("plan", 1).recipe.unfold == {"docker01: /etc/missing": "[masked:vault]\n"}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from runbook.notebook.tables import (
     Shown,
     checks_table,
     diff_html,
-    files_listing,
+    files_shown,
     findings_table,
     outcomes_table,
     plan_table,
@@ -257,10 +257,10 @@ class TestFindings:
         assert lines(shown)[0] == ["blocking", "blocking", "what", "why", "todo"]
 
 
-class TestListing:
+class TestFiles:
     """Whole files."""
 
-    SHOWN = files_listing({"docker01": {"/etc/f": "a <b>\n  c\n"}})
+    SHOWN = files_shown({"docker01": {"/etc/f": "a <b>\n  c\n"}})
 
     def test_text(self) -> None:
         """Caption, title and content, as they are."""

@@ -30,7 +30,7 @@ from runbook.site import Site
 from runbook.steps import acceptance, demonstration
 from runbook.steps.acceptance import DASHBOARD, VIP_SSH, WEB, required_checks
 from runbook.steps.demonstration import CLIENT, HIDDEN, SHOWN, STACK
-from runbook.steps.outside import from_outside, url_host
+from runbook.steps.outside import client_of, from_outside, url_host
 
 NODES = ("docker01", "docker02", "docker03", "docker04", "docker05", "docker06")
 LOOP = tuple(f"http://{node}/ answers as its role says" for node in NODES)
@@ -370,7 +370,7 @@ class TestOutside:
         site = live(parameters("article"))
 
         assert from_outside(site, {"a": "echo a", "b": "echo b"}) == {"a": "a\n", "b": "b\n"}
-        assert acceptance.observe(site).client == "this machine"
+        assert client_of(site.site) == "this machine"
 
     @pytest.mark.parametrize(
         "page", [r"P\341gina", r"\346\227"], ids=["latin 1", "half a character"]
@@ -611,7 +611,7 @@ class TestStep:
         """What it deploys for a moment is no change."""
         site = outside()
 
-        assert acceptance.STEP.plan(site.site_file, acceptance.observe(site)) == []
+        assert acceptance.STEP.plan(site.site_file, acceptance.STEP.observe(site)) == []
 
     @pytest.mark.parametrize(
         ("site", "fields"),
@@ -622,7 +622,7 @@ class TestStep:
     )
     def test_rows(self, site: str, fields: list[tuple[str, str]]) -> None:
         """The table says what is asked, and what is deployed where anything is."""
-        rows = acceptance.rows(acceptance.observe(outside(site)))
+        rows = acceptance.rows(acceptance.STEP.observe(outside(site)))
 
         assert fields == [(row.field, row.seen) for row in rows]
         assert {row.host for row in rows} == {"client"}
@@ -630,6 +630,6 @@ class TestStep:
     def test_reads_nothing_beforehand(self, tmp_path: Path) -> None:
         """The vantage points are known from the site alone."""
         fleet = FakeFleet(local(tmp_path))
-        acceptance.observe(live(parameters("lab"), fleet))
+        acceptance.STEP.observe(live(parameters("lab"), fleet))
 
         assert fleet.commands == []
