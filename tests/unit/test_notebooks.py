@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from runbook.steps import STEPS
+from runbook.steps import STEPS, Step
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-INSTALLING = {"traefik", "keepalived", "shorewall"}
+(NO_FILES,) = (field.default for field in fields(Step) if field.name == "files")
 PARTS = ["The site", "What is there now", "What will change", "Apply", "Verify"]
 # Each hides a failure from the runner or stops a headless run (papermill issues 435 and 539).
 FORBIDDEN = ("!", "%", "sys.exit", "input(", "getpass", "Password(", "print(", "def ")
@@ -75,8 +76,10 @@ class TestNotebooks:
         (step,) = [step for step in STEPS if f'"{step.name}"' in notebook.cells[3].source]
         first_part = ids[: ids.index("about-plan")]
 
-        assert (first_part[-1] == "recipe") == (step.name in INSTALLING)
-        assert ("recipe" in ids) == (step.name in INSTALLING)
+        installs = step.files is not NO_FILES
+
+        assert (first_part[-1] == "recipe") == installs
+        assert ("recipe" in ids) == installs
 
     def test_parameters_are_safe_scalars(self, notebook: nbformat.NotebookNode) -> None:
         """The defaults are the lab, and only planning."""
