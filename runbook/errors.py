@@ -14,6 +14,9 @@ Every message says where, what was tried, what came back and what to do next.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 IN_DOUBT = "; whether it took effect is not known"
 """What is said of a request whose end was not heard, unless it only asked to read."""
 
@@ -75,3 +78,13 @@ class ChangeFailed(RunbookError):
 
 class CheckFailed(RunbookError):
     """A check of the running system did not hold."""
+
+
+@contextmanager
+def during(step: str) -> Iterator[None]:
+    """Name the step in an error from within that names none."""
+    try:
+        yield
+    except RunbookError as error:
+        error.step = error.step or step
+        raise

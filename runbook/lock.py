@@ -21,11 +21,11 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from runbook.errors import Refused, RunbookError
+from runbook.errors import Refused, RunbookError, during
+from runbook.hosts.docker_errors import Absent, Conflict
 from runbook.waiting import until
 
 if TYPE_CHECKING:
-    from docker import APIClient
     from requests import Response
 
     from runbook.hosts.live import Live
@@ -97,10 +97,6 @@ class SwarmLock:
         self._lost = threading.Event()
         self._renewer = threading.Thread(target=self._renew, daemon=True)
 
-    @property
-    def _api(self) -> APIClient:
-        return self._live.engine.api
-
     def __enter__(self) -> SwarmLock:
         if not self._take():
             self._await_other()
@@ -157,12 +153,10 @@ class SwarmLock:
         return time.clock_gettime(_CLOCK) - self._renewed
 
     def _take(self) -> bool:
-        from runbook.hosts.docker_api import Conflict, translated
-
         asked = time.clock_gettime(_CLOCK)
         try:
-            with translated(self._live.manager, self.step):
-                self._api.create_config(NAME, b"held\n", labels=self._labels)
+            with during(self.step):
+                self._live.engine.create_config(NAME, b"held\n", labels=self._labels)
         except Conflict:
             other = self._other()
             # Another kernel of the run has it, or this one has taken it over.
@@ -174,13 +168,11 @@ class SwarmLock:
         return bool(held["Spec"]["Labels"].get("runbook.run") == self._labels["runbook.run"])
 
     def _remove(self) -> None:
-        from runbook.hosts.docker_api import Absent, translated
-
         held = self._other()
         if held is None or not self._is_own(held):
             return
-        with suppress(Absent), translated(self._live.manager, self.step):
-            self._api.remove_config(held["ID"])
+        with suppress(Absent):
+            self._live.engine.remove_config(held["ID"])
 
     def _other(self) -> dict[str, Any] | None:
         filters = json.dumps({"name": [NAME]})  # matches prefixes, too
@@ -189,20 +181,10 @@ class SwarmLock:
 
     def _ask(self, method: str, path: str, **options: Any) -> Response:
         """Ask the engine about configs, with a bound of our own: the SDK's is a minute."""
-        from docker.errors import create_api_error_from_http_exception
-        from requests import HTTPError
-
-        from runbook.hosts.docker_api import translated
-
-        api = self._api  # an ordinary requests session; for ConfigUpdate it has no call
-        url = f"{api.base_url}/v{api.api_version}/configs{path}"
-        with translated(self._live.manager, self.step):
-            answer: Response = api.request(method, url, timeout=RENEW_S, **options)
-            try:
-                answer.raise_for_status()
-            except HTTPError as error:
-                create_api_error_from_http_exception(error)
-        return answer
+        engine = self._live.engine  # an ordinary requests session; for ConfigUpdate it has no call
+        url = f"{engine.base_url}/v{engine.api_version}/configs{path}"
+        with during(self.step):
+            return engine.request(method, url, timeout=RENEW_S, **options)
 
     def _await_other(self) -> None:
         """Wait while the holder renews, at most until it is certain that it does.
@@ -274,8 +256,6 @@ class SwarmLock:
 
     def _update(self, held: dict[str, Any], labels: dict[str, str]) -> bool:
         """Write labels to a lock that is as it was seen, and return whether it still was."""
-        from runbook.hosts.docker_api import Absent, Conflict
-
         version = {"version": held["Version"]["Index"]}
         spec = held["Spec"] | {"Labels": labels}
         try:

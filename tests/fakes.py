@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit
 
-import docker
 import requests
 from requests.adapters import BaseAdapter
 
 from runbook.changes import Change
 from runbook.context import RunContext
+from runbook.hosts.docker_api import Engine
+from runbook.hosts.docker_socket import EngineAdapter
 from runbook.hosts.fleet import Fleet
 from runbook.hosts.live import Live
 from runbook.hosts.ssh.command import CommandFailed, Result
@@ -221,14 +222,14 @@ class FakeEngine(BaseAdapter):
 
     def answer(self, asked: str, query: dict[str, str], body: Any) -> Any:
         """Return the body that answers one request."""
-        found = self.answers.get(asked, Failure(404))
+        found = {"GET /version": {"ApiVersion": API}, **self.answers}.get(asked, Failure(404))
         return found(query, body) if callable(found) else found
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         """Answer one request."""
         url = urlsplit(str(request.url))
         asked = f"{request.method} {url.path.removeprefix(f'/v{API}')}"
-        self.requests.append(asked)
+        self.requests += [asked] if asked != "GET /version" else []
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         body = self.answer(asked, query, json.loads(request.body or "null"))
         response = requests.Response()
@@ -243,12 +244,9 @@ class FakeEngine(BaseAdapter):
         """Close nothing."""
 
     @property
-    def client(self) -> docker.DockerClient:
-        """Return the SDK's client of this engine."""
-        client = docker.DockerClient(base_url="unix:///nowhere", version=API)
-        client.api.trust_env = False
-        client.api.mount("http+docker://", self)
-        return client
+    def client(self) -> Engine:
+        """Return a client of this engine, as it is on the first manager."""
+        return Engine("docker01", cast(EngineAdapter, self))
 
 
 def live(

@@ -17,9 +17,8 @@ from runbook.hosts.ssh.command import Result, last_words
 from runbook.site import Site, SiteFile
 
 if TYPE_CHECKING:
-    from docker import DockerClient
-
     from runbook.hosts.connection import Connection
+    from runbook.hosts.docker_api import Engine
     from runbook.hosts.fleet import Fleet
 
 
@@ -59,8 +58,8 @@ class Live:
         return self.site.first_manager
 
     @cached_property
-    def engine(self) -> DockerClient:
-        """Return the Engine API of that manager, over its SSH connection."""
+    def engine(self) -> Engine:
+        """Return the Docker Engine of that manager; connected to on first use."""
         from runbook.hosts.docker_api import engine
 
         return engine(self.fleet[self.manager])

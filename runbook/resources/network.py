@@ -56,11 +56,8 @@ class Overlay:
         )
 
     def _read(self, live: Live) -> OverlayFacts | None:
-        from runbook.hosts.docker_api import translated
-
-        with translated(live.manager):
-            named = live.engine.networks.list(names=[self.name])
-            exact = [network.attrs for network in named if network.name == self.name]
+        named = live.engine.networks(names=[self.name])  # the filter matches parts of names, too
+        exact = [network for network in named if network["Name"] == self.name]
         if len(exact) > 1:  # made on two managers, each for itself or one for the Swarm
             told = ", ".join(f"{one['Id'][:12]} ({one['Driver']}, {one['Scope']})" for one in exact)
             raise Refused(
@@ -149,14 +146,11 @@ def _create(overlay: Overlay, live: Live) -> None:
         options[MTU_OPTION] = str(overlay.mtu)
     from docker.types import IPAMConfig, IPAMPool
 
-    from runbook.hosts.docker_api import translated
-
     pool = IPAMConfig(pool_configs=[IPAMPool(subnet=overlay.subnet)]) if overlay.subnet else None
-    with translated(live.manager):
-        live.engine.networks.create(
-            overlay.name,
-            driver="overlay",
-            attachable=overlay.attachable,
-            options=options or None,
-            ipam=pool,
-        )
+    live.engine.create_network(
+        overlay.name,
+        driver="overlay",
+        attachable=overlay.attachable,
+        options=options or None,
+        ipam=pool,
+    )

@@ -55,10 +55,7 @@ class DockerSecret:
 
     def observe(self, live: Live) -> SecretFacts | None:
         """Return the secret's facts, or ``None`` where the Swarm has none of the name."""
-        from runbook.hosts.docker_api import translated
-
-        with translated(live.manager):
-            named = live.engine.api.secrets(filters={"name": self.name})
+        named = live.engine.secrets(filters={"name": self.name})
         # The filter matches prefixes, so the exact name is looked for among its answers.
         found = [secret["Spec"] for secret in named if secret["Spec"]["Name"] == self.name]
         return SecretFacts((found[0].get("Labels") or {}).get(LABEL)) if found else None
@@ -105,8 +102,4 @@ def content(users: Secret) -> str:
 
 
 def _create(name: str, users: Secret, live: Live) -> None:
-    from runbook.hosts.docker_api import translated
-
-    lines = content(users)
-    with translated(live.manager):
-        live.engine.api.create_secret(name, lines.encode(), labels={LABEL: users.name})
+    live.engine.create_secret(name, content(users).encode(), labels={LABEL: users.name})

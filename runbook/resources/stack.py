@@ -10,6 +10,7 @@ from typing import Any
 
 from runbook.changes import Change
 from runbook.errors import Refused
+from runbook.hosts.docker_cli import deploy_stack
 from runbook.hosts.live import Live
 from runbook.resources.service_spec import (
     IMAGE,
@@ -215,24 +216,16 @@ def stack_services(live: Live, stack: str) -> list[Service]:
 
 
 def _services(live: Live, filters: Mapping[str, str]) -> list[Service]:
-    from runbook.hosts.docker_api import translated
-
-    with translated(live.manager):
-        found: list[Service] = live.engine.api.services(filters=dict(filters))
+    found: list[Service] = live.engine.services(filters=dict(filters))
     return found
 
 
 def network_names(live: Live) -> dict[str, str]:
     """Return the names of the Swarm's networks by id."""
-    from runbook.hosts.docker_api import translated
-
-    with translated(live.manager):
-        return {found["Id"]: found["Name"] for found in live.engine.api.networks()}
+    return {found["Id"]: found["Name"] for found in live.engine.networks()}
 
 
 def _deploy(stack: Stack, live: Live) -> None:
-    from runbook.hosts.docker_api import deploy_stack
-
     # The recipe stays as published; whose the service is comes as a second one beside it.
     marked = {"deploy": {"labels": {SITE: stack.site}}}
     beside = {"version": stack.compose["version"], "services": {stack._key: marked}}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from runbook.changes import Check
 from runbook.errors import Refused, RunbookError
+from runbook.hosts.docker_cli import deploy_stack, run_docker
 from runbook.hosts.live import Live
 from runbook.recipes import render
 from runbook.resources.stack import Service, stack_services
@@ -58,8 +59,6 @@ def deploy(live: Live, mark: str) -> None:
         Refused: A stack of that name is somebody else's.
         CommandFailed: Docker refused it.
     """
-    from runbook.hosts.docker_api import deploy_stack
-
     demonstration = live.site.acceptance.demonstration
     assert demonstration is not None
     if _services(live) and not left_behind(live):
@@ -80,8 +79,6 @@ def deploy(live: Live, mark: str) -> None:
 
 def remove(live: Live) -> None:
     """Remove the demonstration, of this run or of one that was killed."""
-    from runbook.hosts.docker_api import run_docker
-
     if left_behind(live):
         run_docker(live, "stack", "rm", STACK)
 

@@ -15,6 +15,7 @@ from runbook.errors import (
     Refused,
     RunbookError,
     Unreachable,
+    during,
 )
 
 DEFINES_AN_ERROR = re.compile(
@@ -96,3 +97,21 @@ class TestMessage:
         shown = error._render_traceback_()
 
         assert shown == ["Refused: docker02: the VIP is taken"]
+
+
+class TestDuring:
+    """The step that was running."""
+
+    def test_is_named(self) -> None:
+        """An error that names no step learns it, and keeps what it says."""
+        with pytest.raises(Refused) as caught, during("network"):
+            raise Refused("said", host="docker02")
+
+        assert str(caught.value) == "docker02, network: said"
+
+    def test_that_is_known_better(self) -> None:
+        """One that names a step keeps it."""
+        with pytest.raises(Refused) as caught, during("network"):
+            raise Refused("said", step="preflight")
+
+        assert caught.value.step == "preflight"

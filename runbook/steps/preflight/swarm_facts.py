@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
+from runbook.errors import during
 from runbook.hosts.live import Live
 from runbook.steps.preflight.answers import part, text_at
 
@@ -41,10 +42,8 @@ def observe_swarm(live: Live) -> SwarmFacts:
     Raises:
         Refused: The Swarm has no leader, so it has lost its quorum.
     """
-    from runbook.hosts.docker_api import translated
-
-    with translated(live.manager, "preflight"):
-        api = live.engine.api
+    with during("preflight"):
+        api = live.engine
         nodes = [_node(node) for node in api.nodes() or []]
         networks = api.networks(filters={"driver": "overlay"}) or []
         services = api.services() or []

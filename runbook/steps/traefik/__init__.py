@@ -12,7 +12,7 @@ from typing import Any
 
 from runbook.changes import Change, Check
 from runbook.errors import Refused
-from runbook.hosts import DOCKER
+from runbook.hosts.docker_cli import DOCKER, run_docker
 from runbook.hosts.live import Live
 from runbook.recipes import render
 from runbook.resources.file import File, FileFacts, is_ours
@@ -227,8 +227,6 @@ def stack_ps(live: Live) -> list[dict[str, str]]:
 
 
 def _listed(live: Live, *words: str) -> list[dict[str, str]]:
-    from runbook.hosts.docker_api import run_docker
-
     # An empty answer is one, so the command may end with an error: "nothing found in stack".
     result = run_docker(live, "stack", *words, "--format", "{{json .}}", check=False)
     lines = [json.loads(line) for line in result.stdout.splitlines()]
@@ -237,14 +235,11 @@ def _listed(live: Live, *words: str) -> list[dict[str, str]]:
 
 def hosts_of_tasks(live: Live) -> set[str]:
     """Return the declared hosts on which a task of Traefik's is, as the Swarm has them."""
-    from runbook.hosts.docker_api import translated
-
     _, stack = declared(live.site)
     if inspect(live, stack.service) is None:
         return set()
-    with translated(live.manager):
-        tasks = live.engine.api.tasks({"service": stack.service, "desired-state": "running"})
-        nodes = {node["ID"]: node for node in live.engine.api.nodes()}
+    tasks = live.engine.tasks({"service": stack.service, "desired-state": "running"})
+    nodes = {node["ID"]: node for node in live.engine.nodes()}
     found = {host_of(live.site, nodes[t["NodeID"]]) for t in tasks if t.get("NodeID") in nodes}
     return found & live.site.hosts.keys()
 

@@ -23,15 +23,12 @@ class Watch:
 
     def placement(self) -> str:
         """Return each wanted task's node and state, sorted, as one line."""
-        from runbook.hosts.docker_api import translated
-
         engine = self._live.engine
-        with translated(self._live.manager):
-            found = inspect(self._live, self._service)
-            if found is None:
-                return "no service"
-            names = {node["ID"]: host_of(self._live.site, node) for node in engine.api.nodes()}
-            tasks = engine.api.tasks({"service": self._service})
+        found = inspect(self._live, self._service)
+        if found is None:
+            return "no service"
+        names = {node["ID"]: host_of(self._live.site, node) for node in engine.nodes()}
+        tasks = engine.tasks({"service": self._service})
         current = [t for t in tasks if _is_current(t, found["Spec"])]
         running = [t for t in current if t["Status"]["State"] == "running"]
         self.all_tell_ports = all(_ports(t["Status"].get("PortStatus")) for t in running)

@@ -10,7 +10,7 @@ from fakes import Clock, Failure, Keeping, done, live, parameters, recorded_json
 
 from runbook import waiting
 from runbook.errors import Refused
-from runbook.hosts.docker_api import EngineError
+from runbook.hosts.docker_errors import EngineError
 from runbook.resources.network import Overlay, OverlayFacts, facts_of
 
 FRONTEND = Overlay("frontend", None, attachable=False, encrypted=False, mtu=None)
