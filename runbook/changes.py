@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -29,8 +29,9 @@ class Change:
         before: The observed state as text; empty where there is none.
         after: The declared state as text.
         undo: The command or act that takes it back.
-        stage: Changes of one stage run in parallel over hosts; stages run one after another.
         make: Makes the change; raises ``RunbookError`` when it does not succeed.
+        stage: Changes of one stage run in parallel over hosts; stages run one after another. Its
+            step says which it is, with :func:`in_stages`.
     """
 
     host: str
@@ -39,8 +40,8 @@ class Change:
     before: str
     after: str
     undo: str
-    stage: int
     make: Callable[[Live], None] = field(compare=False, repr=False)
+    stage: int = 0
 
     @property
     def diff(self) -> str:
@@ -65,6 +66,11 @@ class Change:
         names = ("host", "resource", "action", "before", "after", "undo")
         values = {name: str(getattr(self, name)) for name in names}
         return values | {"summary": self.summary, "diff": self.diff}
+
+
+def in_stages(*stages: Iterable[Change]) -> list[Change]:
+    """Return changes with the stages in which they are made; one without changes counts, too."""
+    return [replace(change, stage=n) for n, changes in enumerate(stages) for change in changes]
 
 
 def unified_diff(before: str, after: str, name: str) -> str:

@@ -14,6 +14,7 @@ from runbook.changes import Change
 from runbook.errors import Refused
 from runbook.hosts.live import Live, decoded
 from runbook.hosts.ssh.command import CommandFailed
+from runbook.resources import HostResource
 
 BEGIN = "# BEGIN runbook: this block is kept by the runbook; changes in it are undone"
 END = "# END runbook"
@@ -171,7 +172,7 @@ class File:
             f"{self.content.splitlines()[0]!r} to hand it over",
         )
 
-    def plan(self, facts: FileFacts, stage: int) -> list[Change]:
+    def plan(self, facts: FileFacts) -> list[Change]:
         """Return the replacement of the file, or nothing where it is as declared.
 
         Raises:
@@ -200,7 +201,6 @@ class File:
                 before=before,
                 after=after,
                 undo=self._undo(facts),
-                stage=stage,
                 make=partial(_install, self, facts, wanted),
             )
         ]
@@ -306,3 +306,6 @@ def _install(file: File, before: FileFacts, after: FileFacts, live: Live) -> Non
         )
     if result.status != 0:
         raise CommandFailed(result)
+
+
+_obeys: type[HostResource[FileFacts]] = File

@@ -9,6 +9,7 @@ from typing import Any
 from runbook.changes import Change
 from runbook.errors import Refused
 from runbook.hosts.live import Live
+from runbook.resources import SwarmResource
 from runbook.waiting import until
 
 MTU_OPTION = "com.docker.network.driver.mtu"
@@ -37,6 +38,7 @@ class OverlayFacts:
 class Overlay:
     """An overlay network as declared; ``subnet`` and ``mtu`` are ``None`` where any will do."""
 
+    host: str
     name: str
     subnet: str | None
     attachable: bool
@@ -63,12 +65,12 @@ class Overlay:
             raise Refused(
                 f"several networks are called {self.name!r}, so that `docker stack deploy` takes "
                 f"none: {told}",
-                host=live.manager,
+                host=self.host,
                 todo="on it: docker network rm, with the ID of the one that is not the Swarm's",
             )
         return facts_of(exact[0]) if exact else None
 
-    def plan(self, facts: OverlayFacts | None, host: str) -> list[Change]:
+    def plan(self, facts: OverlayFacts | None) -> list[Change]:
         """Return the creation of the network, or nothing where it is as declared.
 
         Raises:
@@ -76,13 +78,13 @@ class Overlay:
                 creating it anew would cut off the services on it.
         """
         if facts is None:
-            return [self._creation(host)]
+            return [self._creation()]
         differences = self.differences(facts)
         if not differences:
             return []
         raise Refused(
             f"network {self.name!r} exists and is different: {'; '.join(differences)}",
-            host=host,
+            host=self.host,
             todo=f"declare it as it is, or take the services off it and run"
             f" docker network rm {self.name}",
         )
@@ -106,19 +108,18 @@ class Overlay:
             if seen != wanted
         ]
 
-    def _creation(self, host: str) -> Change:
+    def _creation(self) -> Change:
         settings = [f"driver overlay, subnet {self.subnet or 'from the pool of the Swarm'}"]
         settings += ["attachable"] if self.attachable else []
         settings += ["encrypted"] if self.encrypted else []
         settings += [f"mtu {self.mtu}"] if self.mtu is not None else []
         return Change(
-            host=host,
+            host=self.host,
             resource=f"network {self.name}",
             action="create",
             before="",
             after=", ".join(settings),
             undo=f"docker network rm {self.name}",
-            stage=0,
             make=partial(_create, self),
         )
 
@@ -154,3 +155,6 @@ def _create(overlay: Overlay, live: Live) -> None:
         options=options or None,
         ipam=pool,
     )
+
+
+_obeys: type[SwarmResource[OverlayFacts | None]] = Overlay

@@ -10,6 +10,7 @@ from functools import partial
 from runbook.changes import Change
 from runbook.errors import ChangeFailed, Refused
 from runbook.hosts.live import Live
+from runbook.resources import HostResource
 
 INSTALL_TIMEOUT_S = 600
 LOCK_S = 120  # unattended-upgrades may hold dpkg's lock for a while; apt 1.9.11 waits itself
@@ -107,7 +108,7 @@ class Package:
             said="; ".join(value for key, _, value in lines if key == "E:"),
         )
 
-    def plan(self, facts: PackageFacts, stage: int) -> list[Change]:
+    def plan(self, facts: PackageFacts) -> list[Change]:
         """Return the installation, or nothing where the package is there.
 
         Raises:
@@ -126,7 +127,6 @@ class Package:
                 before="",
                 after=f"{after} and dpkg --configure -a" if finish else after,
                 undo=f"sudo apt-get purge {self.name}",
-                stage=stage,
                 make=partial(_install, self, finish),
             )
         ]
@@ -173,3 +173,6 @@ def _install(package: Package, finish: bool, live: Live) -> None:
         host=package.host,
         todo=f"see there: sudo apt-get install {package.name}",
     )
+
+
+_obeys: type[HostResource[PackageFacts]] = Package

@@ -11,6 +11,7 @@ from functools import partial
 from runbook.changes import Change
 from runbook.errors import ChangeFailed, Refused
 from runbook.hosts.live import Live
+from runbook.resources import HostResource
 
 # The words of systemctl(1), is-enabled, for a unit that `systemctl enable` cannot help.
 _MASKED = ("masked", "masked-runtime")
@@ -25,7 +26,7 @@ class ServiceFacts:
     Attributes:
         enabled: The unit file's state, ``enabled`` where it starts at boot.
         active: The unit's state, ``active`` where it runs.
-        stale: Whether the configuration was written after the service last read it.
+        stale: Whether the configuration was written after the service last read it, or will be.
     """
 
     enabled: str
@@ -77,13 +78,8 @@ class Service:
             stale=_stale(facts),
         )
 
-    def plan(self, facts: ServiceFacts, *, written: bool, stage: int) -> list[Change]:
+    def plan(self, facts: ServiceFacts) -> list[Change]:
         """Return what enables, starts or reloads the service.
-
-        Args:
-            facts: What was seen.
-            written: Whether this plan writes the configuration first.
-            stage: The stage in which the service is handled.
 
         Raises:
             Refused: The unit cannot be enabled as it is.
@@ -91,14 +87,14 @@ class Service:
         self._refuse(facts.enabled)
         changes = []
         if facts.enabled != "enabled":
-            changes.append(self._change("enable", facts.enabled, "enabled", stage, "disable"))
+            changes.append(self._change("enable", facts.enabled, "enabled", "disable"))
         if facts.active not in ("active", "reloading"):
             # `restart`, as published: it also clears a failed state.
-            changes.append(self._change("restart", facts.active, "active", stage, "stop"))
-        elif written or facts.stale:
+            changes.append(self._change("restart", facts.active, "active", "stop"))
+        elif facts.stale:
             before = "runs on the configuration before"
             after = "runs on the configuration on disk"
-            changes.append(self._change("reload", before, after, stage, "reload"))
+            changes.append(self._change("reload", before, after, "reload"))
         return changes
 
     def _refuse(self, enabled: str) -> None:
@@ -117,7 +113,7 @@ class Service:
                 todo=f"see there: systemctl cat {self.unit}; it needs an [Install] section",
             )
 
-    def _change(self, verb: str, before: str, after: str, stage: int, undo: str) -> Change:
+    def _change(self, verb: str, before: str, after: str, undo: str) -> Change:
         make = partial(_enable if verb == "enable" else _control, self.host, verb, self.unit)
         return Change(
             host=self.host,
@@ -126,7 +122,6 @@ class Service:
             before=before,
             after=after,
             undo=f"sudo systemctl {undo} {self.unit}",
-            stage=stage,
             make=make,
         )
 
@@ -196,3 +191,6 @@ def _control(host: str, verb: str, unit: str, live: Live) -> None:
 
 def _last(said: str, lines: int = 10) -> str:
     return "\n    ".join(said.strip().splitlines()[-lines:]) or "systemctl said nothing"
+
+
+_obeys: type[HostResource[ServiceFacts]] = Service

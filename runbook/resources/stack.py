@@ -12,6 +12,7 @@ from runbook.changes import Change
 from runbook.errors import Refused
 from runbook.hosts.docker_cli import deploy_stack
 from runbook.hosts.live import Live
+from runbook.resources import SwarmResource
 from runbook.resources.service_spec import (
     IMAGE,
     NAMESPACE,
@@ -36,12 +37,14 @@ class StackFacts:
         labels: Its labels.
         before: The fields of one without our label that its last update replaced, if any.
         others: The names of the stack's other services.
+        written: What the runbook's recipe on the manager implies; ``None`` where none is there.
     """
 
     fields: Fields | None
     labels: Mapping[str, str]
     before: Fields | None
     others: tuple[str, ...]
+    written: Fields | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Stack:
     Source: docker stack deploy; Docker Engine API 1.41, ServiceInspect; Compose file version 3.
 
     Attributes:
+        host: The manager that deploys it.
         name: The stack's name.
         path: The recipe on the manager, absolute or below the operator's home with ``~/``.
         compose: The recipe, parsed.
@@ -58,6 +62,7 @@ class Stack:
         replace_unmanaged: Whether a service that somebody else deployed may be replaced.
     """
 
+    host: str
     name: str
     path: str
     compose: Mapping[str, Any]
@@ -90,16 +95,8 @@ class Stack:
             others,
         )
 
-    def plan(
-        self, facts: StackFacts, host: str, stage: int, *, written: Fields | None
-    ) -> list[Change]:
+    def plan(self, facts: StackFacts) -> list[Change]:
         """Return the deployment, or nothing where the live service is as the recipe says.
-
-        Args:
-            facts: What was observed.
-            host: The manager that deploys.
-            stage: The stage of the change.
-            written: What the runbook's recipe implies that is on the manager; ``None``: none is.
 
         Raises:
             Refused: Somebody else deployed the service or others in the stack, and the site does
@@ -109,18 +106,17 @@ class Stack:
         if facts.fields is not None and _same(facts.fields, declared):
             return []
         if facts.fields is None:
-            self._refuse_stack(facts.others, host)
+            self._refuse_stack(facts.others)
         else:
-            self._refuse_service(facts, declared, written, host)
+            self._refuse_service(facts, declared)
         return [
             Change(
-                host=host,
+                host=self.host,
                 resource=f"service {self.service}",
                 action="create" if facts.fields is None else "update",
                 before="" if facts.fields is None else as_text(_tag_alone(facts.fields, declared)),
                 after=as_text(declared),
                 undo=self._undo(facts),
-                stage=stage,
                 make=partial(_deploy, self),
             )
         ]
@@ -132,23 +128,17 @@ class Stack:
             f"docker service rm {self.service}" if facts.others else f"docker stack rm {self.name}"
         )
 
-    def _refuse_stack(self, others: tuple[str, ...], host: str) -> None:
+    def _refuse_stack(self, others: tuple[str, ...]) -> None:
         if others and not self.replace_unmanaged:
             raise Refused(
                 f"stack {self.name} is somebody else's: it has {', '.join(others)}, and whoever "
                 "removes or prunes it takes our service along",
-                host=host,
+                host=self.host,
                 todo="declare another traefik.stack, or share this one with "
                 "traefik.replace_unmanaged: true",
             )
 
-    def _refuse_service(
-        self,
-        facts: StackFacts,
-        declared: Fields,
-        written: Fields | None,
-        host: str,
-    ) -> None:
+    def _refuse_service(self, facts: StackFacts, declared: Fields) -> None:
         assert facts.fields is not None
         removal = f"remove it (`docker service rm {self.service}`)"
         other = f"{removal}, or declare another traefik.stack"
@@ -156,14 +146,14 @@ class Stack:
             raise Refused(
                 f"service {self.service} is in no stack {self.name}: somebody else made it, and "
                 "`docker stack deploy` does not take it over",
-                host=host,
+                host=self.host,
                 todo=other,
             )
-        if not self._is_ours(facts, written) and not self.replace_unmanaged:
+        if not self._is_ours(facts) and not self.replace_unmanaged:
             raise Refused(
                 f"service {self.service} was not deployed by the runbook and is not replaced; "
                 f"it would lose {_lost(facts.fields, declared)}",
-                host=host,
+                host=self.host,
                 todo=f"{other}, or hand it over with traefik.replace_unmanaged: true: the plan "
                 "then shows all that it loses",
             )
@@ -171,11 +161,11 @@ class Stack:
             raise Refused(
                 f"service {self.service} is {' '.join(facts.fields.get('Mode', ()))}, and the "
                 "Swarm changes the mode of no service",
-                host=host,
+                host=self.host,
                 todo=f"{removal}; the next run deploys it anew",
             )
 
-    def _is_ours(self, facts: StackFacts, written: Fields | None) -> bool:
+    def _is_ours(self, facts: StackFacts) -> bool:
         """Return whether the runbook deployed the service, or somebody its recipe.
 
         A deployment of something else replaces all labels, ours too; an update by hand keeps them.
@@ -185,6 +175,7 @@ class Stack:
         if SITE in facts.labels:
             return True
         seen = (fields for fields in (facts.fields, facts.before) if fields is not None)
+        written = facts.written
         return written is not None and any(_same(fields, written) for fields in seen)
 
 
@@ -234,3 +225,6 @@ def _deploy(stack: Stack, live: Live) -> None:
     image = stack.compose["services"][stack._key]["image"]
     words = ("-c", recipe, "-c", "-", stack.name)
     deploy_stack(live, image, *words, stdin=json.dumps(beside), timeout_s=120)
+
+
+_obeys: type[SwarmResource[StackFacts]] = Stack

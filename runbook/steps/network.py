@@ -26,7 +26,14 @@ def declared(site: Site) -> Overlay:
     """Return the network that the site declares."""
     network = site.network
     subnet = str(network.subnet) if network.subnet else None
-    return Overlay(network.name, subnet, network.attachable, network.encrypted, network.mtu)
+    return Overlay(
+        site.first_manager,
+        network.name,
+        subnet,
+        network.attachable,
+        network.encrypted,
+        network.mtu,
+    )
 
 
 def observe(live: Live) -> Facts:
@@ -46,7 +53,7 @@ def rows(facts: Facts) -> list[Row]:
 
 def plan(site_file: SiteFile, facts: Facts) -> list[Change]:
     """Return the creation of the network where it is absent."""
-    return declared(site_file.site).plan(facts.overlay, facts.host)
+    return declared(site_file.site).plan(facts.overlay)
 
 
 def verify(live: Live) -> list[Check]:

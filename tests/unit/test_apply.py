@@ -30,7 +30,7 @@ class Log:
             if error:
                 raise error
 
-        return Change(host, name, "update", "a", "b", "", stage, make)
+        return Change(host, name, "update", "a", "b", "", make, stage)
 
     def apply(self, *changes: Change) -> list[Outcome]:
         """Apply these changes."""
@@ -79,7 +79,7 @@ class TestOrder:
         meeting = threading.Barrier(2, timeout=5)
 
         def meet(host: str) -> Change:
-            return Change(host, host, "update", "a", "b", "", 0, lambda _live: met(meeting))
+            return Change(host, host, "update", "a", "b", "", lambda _live: met(meeting))
 
         outcomes = log.apply(meet("docker01"), meet("docker02"))
 
@@ -112,7 +112,7 @@ class TestFailure:
         with pytest.raises(ZeroDivisionError):
             log.apply(
                 log.change("wrong", error=ZeroDivisionError()),
-                Change("docker02", "late", "update", "a", "b", "", 0, late),
+                Change("docker02", "late", "update", "a", "b", "", late),
             )
         assert log.lines[-1] == "late done"
 
@@ -191,7 +191,7 @@ class TestFailure:
         plan = Plan(
             "test",
             (
-                Change("docker01", "slow", "update", "a", "b", "", 0, hold),
+                Change("docker01", "slow", "update", "a", "b", "", hold),
                 log.change("after slow"),
                 log.change("quick", host="docker02"),
                 log.change("after quick", host="docker02"),

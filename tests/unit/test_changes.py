@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from runbook.changes import Change, Check, Finding, Level, Plan, blocking, unified_diff
+from runbook.changes import (
+    Change,
+    Check,
+    Finding,
+    Level,
+    Plan,
+    blocking,
+    in_stages,
+    unified_diff,
+)
 from runbook.hosts.live import Live
 
 
@@ -23,7 +32,6 @@ UPDATE = Change(
     before="a\nb\n",
     after="a\nc\n",
     undo="copy it back",
-    stage=0,
     make=make,
 )
 INSTALL = replace(UPDATE, resource="package p", action="install", before="", after="1.2", stage=1)
@@ -163,6 +171,17 @@ class TestStages:
         late = replace(INSTALL, stage=8)
 
         assert Plan("x", (late, early, also)).stages == ((early, also), (late,))
+
+    def test_are_those_of_the_step(self) -> None:
+        """The step says what comes first; a stage in which nothing is made keeps its number."""
+        changes = in_stages([UPDATE, replace(UPDATE, host="docker02")], [], iter([INSTALL]))
+
+        assert [(c.stage, c.host, c.action) for c in changes] == [
+            (0, "docker01", "update"),
+            (0, "docker02", "update"),
+            (2, "docker01", "install"),
+        ]
+        assert changes[0] == UPDATE
 
     def test_of_nothing(self) -> None:
         """A plan without changes has no stages."""

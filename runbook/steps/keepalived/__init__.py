@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from runbook.changes import Change, Check
+from runbook.changes import Change, Check, in_stages
 from runbook.errors import Refused
 from runbook.hosts.live import Live
 from runbook.recipes import render
@@ -207,13 +207,11 @@ def plan(site_file: SiteFile, facts: Facts) -> list[Change]:
     foreign.refuse_split(site, {host: seen.others for host, seen in facts.items()})
     for host, seen in facts.items():
         _refuse(site, host, seen)
-        for package in _packages(site, host):
-            changes += package.plan(seen.packages[package.name], 0)
-        written = _file(site, host, seen).plan(seen.file, 1)
-        changes += written
-        changes += _service(host).plan(
-            seen.service, written=bool(written), stage=2 + order.index(host)
-        )
+        installed = [c for p in _packages(site, host) for c in p.plan(seen.packages[p.name])]
+        written = _file(site, host, seen).plan(seen.file)
+        service = replace(seen.service, stale=seen.service.stale or bool(written))
+        others: list[list[Change]] = [[]] * order.index(host)  # whose turn comes before
+        changes += in_stages(installed, written, *others, _service(host).plan(service))
     return changes
 
 

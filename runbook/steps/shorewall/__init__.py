@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from runbook.changes import Change, Check, unified_diff
+from runbook.changes import Change, Check, in_stages, unified_diff
 from runbook.errors import Refused
 from runbook.hosts.live import Live
 from runbook.resources.file import File, FileFacts, lines_of, outside_block
@@ -157,8 +157,8 @@ def plan(site_file: SiteFile, facts: Facts) -> list[Change]:
     for taking in _taken_beside(site, facts, result):
         raise _refused(facts, taking, "take it away or narrow it, or accept the port there")
     present = facts.file.content or ""
-    written = [keeping_the_old(c) for c in _file(site, present).plan(facts.file, 0)]
-    changes = [*written, *_boot(site, facts)]
+    written = [keeping_the_old(c) for c in _file(site, present).plan(facts.file)]
+    booted, loaded = _boot(site, facts), []
     if compared.live.own != compared.planned:
         lost = names(homeless(compared.planned, compared.live), compared.planned)
         if lost := lost + [f"those of nftables in table ip {table}" for table in compared.mixed]:
@@ -167,8 +167,8 @@ def plan(site_file: SiteFile, facts: Facts) -> list[Change]:
                 "a reload takes away the chains in which others have rules: " + "; ".join(lost),
                 "move them to a chain of their own (nftables: a table), or reload by hand",
             )
-        changes.append(_reload(facts))
-    return changes
+        loaded.append(_reload(facts))
+    return in_stages(written, booted, loaded)
 
 
 def _refused(facts: Facts, message: str, todo: str) -> Refused:
@@ -237,7 +237,7 @@ def _number_on_disk(written: list[str], present: str, number: int) -> int:
 def _boot(site: Site, facts: Facts) -> list[Change]:
     # Only whether it starts at boot: what it runs on is judged by the rules, not by a time stamp.
     current = ServiceFacts(facts.service.enabled, active="active", stale=False)
-    return _service(site).plan(current, written=False, stage=1)
+    return _service(site).plan(current)
 
 
 def _reload(facts: Facts) -> Change:
@@ -252,7 +252,6 @@ def _reload(facts: Facts) -> Change:
         before=before,
         after=after,
         undo="take the block out of the rules file and run sudo shorewall reload",
-        stage=2,
         make=partial(reload, facts.host),
     )
 

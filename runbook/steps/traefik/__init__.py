@@ -7,10 +7,10 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from runbook.changes import Change, Check
+from runbook.changes import Change, Check, in_stages
 from runbook.errors import Refused
 from runbook.hosts.docker_cli import DOCKER, run_docker
 from runbook.hosts.live import Live
@@ -21,6 +21,7 @@ from runbook.resources.service_spec import Fields, implied
 from runbook.resources.stack import Stack, StackFacts, inspect
 from runbook.site import Site, SiteFile, Traefik
 from runbook.steps.step import CONVERGED, Row, Step, host_rows
+from runbook.steps.traefik.htpasswd import content
 from runbook.steps.traefik.objections import objections
 from runbook.steps.traefik.tasks import Watch, host_of
 from runbook.steps.web import Asked, ask, asked
@@ -134,15 +135,17 @@ def declared(site: Site) -> tuple[File, Stack]:
     traefik, text = site.traefik, recipe(site)
     path = f"{traefik.folder}/{RECIPE}"
     file = File(site.first_manager, path, text, check=_CHECK)
-    unmanaged = traefik.replace_unmanaged
-    return file, Stack(traefik.stack, path, parsed(text), site.name, unmanaged)
+    stack = Stack(
+        site.first_manager, traefik.stack, path, parsed(text), site.name, traefik.replace_unmanaged
+    )
+    return file, stack
 
 
 def secrets(site_file: SiteFile) -> list[DockerSecret]:
     """Return the Docker secret with the dashboard's users, where the site wants one."""
-    name = site_file.site.traefik.dashboard.users_secret
-    users = site_file.secret("traefik.dashboard.users")
-    return [DockerSecret(name, users)] if name is not None else []
+    site, users = site_file.site, site_file.secret("traefik.dashboard.users")
+    name = site.traefik.dashboard.users_secret
+    return [DockerSecret(site.first_manager, name, users, content)] if name is not None else []
 
 
 def observe(live: Live) -> Facts:
@@ -151,7 +154,9 @@ def observe(live: Live) -> Facts:
     probes = {live.manager: {"recipe": file.probe}}
     text = live.gather(probes, sudo=False, said="observed")[live.manager]["recipe"]
     stored = {secret.name: secret.observe(live) for secret in secrets(live.site_file)}
-    return Facts(live.manager, file.read(text), stored, stack.observe(live))
+    there = file.read(text)
+    service = replace(stack.observe(live), written=_written(stack.name, there.content))
+    return Facts(live.manager, there, stored, service)
 
 
 def rows(facts: Facts) -> list[Row]:
@@ -170,11 +175,10 @@ def rows(facts: Facts) -> list[Row]:
 def plan(site_file: SiteFile, facts: Facts) -> list[Change]:
     """Return the recipe to write, the secret to make, and the stack to deploy, which needs both."""
     file, stack = declared(site_file.site)
-    changes = file.plan(facts.recipe, 0)
+    needed = file.plan(facts.recipe)
     for secret in secrets(site_file):
-        changes += secret.plan(facts.secrets[secret.name], facts.host, 0)
-    written = _written(stack.name, facts.recipe.content)
-    return [*changes, *stack.plan(facts.service, facts.host, 1, written=written)]
+        needed += secret.plan(facts.secrets[secret.name])
+    return in_stages(needed, stack.plan(facts.service))
 
 
 def _written(stack: str, content: str | None) -> Fields | None:

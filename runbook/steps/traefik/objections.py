@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from runbook.changes import Finding, forbids, warns
 from runbook.errors import BadInput
-from runbook.resources.secret import content
 from runbook.site import Site, SiteFile
+from runbook.steps.traefik.htpasswd import content
 
 if TYPE_CHECKING:
     from runbook.steps.preflight.facts import HostFacts

@@ -89,7 +89,7 @@ class Pretended:
     def plan(self, _site_file: SiteFile, facts: tuple[str, ...]) -> list[Change]:
         """Return one change for each, each in a stage of its own."""
         return [
-            Change("docker01", name, "create", "", "there", f"rm {name}", stage, self._make(name))
+            Change("docker01", name, "create", "", "there", f"rm {name}", self._make(name), stage)
             for stage, name in enumerate(facts)
         ]
 

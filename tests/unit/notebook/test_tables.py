@@ -27,7 +27,7 @@ from runbook.notebook.tables import (
 from runbook.records.page.sanitise import sanitise
 from runbook.steps import Row
 
-FILE = Change("docker01", "file /etc/f", "update", "a\n<b>\n", "a\nc\n", "put it back", 0,
+FILE = Change("docker01", "file /etc/f", "update", "a\n<b>\n", "a\nc\n", "put it back",
               lambda _live: None)  # fmt: skip
 PACKAGE = replace(FILE, resource="package p", action="install", before="", after="1.2", stage=1)
 

@@ -134,10 +134,10 @@ class TestFourCases:
     def test_absent(self) -> None:
         """A file that is not there is created, and removed to undo that."""
         facts = RECIPE.read(recorded("traefik-absent")["recipe"])
-        (change,) = RECIPE.plan(facts, 3)
+        (change,) = RECIPE.plan(facts)
 
         assert facts == FileFacts(None)
-        assert done([change]) == [(3, "docker01", "create", "file ~/traefik/traefik.yml")]
+        assert done([change]) == [(0, "docker01", "create", "file ~/traefik/traefik.yml")]
         assert (change.before, change.after) == ("", RECIPE.content)
         assert change.undo == "rm ~/traefik/traefik.yml"
 
@@ -150,7 +150,7 @@ class TestFourCases:
     )
     def test_different(self, file: File, present: str, backup: str) -> None:
         """Another content is updated, and the backup that undoes it is named."""
-        (change,) = file.plan(FileFacts(present, "0644", "root:root"), 0)
+        (change,) = file.plan(FileFacts(present, "0644", "root:root"))
 
         assert change.action == "update"
         assert (change.before, change.after) == (present, file.declared(present))
@@ -167,7 +167,7 @@ class TestFourCases:
     )
     def test_equal(self, file: File, facts: FileFacts) -> None:
         """Nothing is planned; permissions of somebody else's file are somebody else's too."""
-        assert file.plan(facts, 0) == []
+        assert file.plan(facts) == []
 
     @pytest.mark.parametrize(
         "text",
@@ -196,12 +196,12 @@ class TestFourCases:
 
         assert (facts.fixed, len(facts.mode)) == (fixed, 4)
         declared = replace(facts, content=file.declared(facts.content))
-        assert file.plan(declared, 0) == []
+        assert file.plan(declared) == []
         if not fixed:
-            assert len(file.plan(facts, 0)) == 1
+            assert len(file.plan(facts)) == 1
             return
         with pytest.raises(Refused, match=rf"^gateway: {path} is immutable, or on a read-only"):
-            file.plan(facts, 0)
+            file.plan(facts)
 
     def test_recorded_content(self) -> None:
         """Permissions, owner and content are those of the file."""
@@ -217,7 +217,7 @@ class TestWholeFile:
     def test_of_somebody_else_is_refused(self) -> None:
         """It is not replaced, and the line that hands it over is named."""
         with pytest.raises(Refused, match="not written by the runbook") as caught:
-            RECIPE.plan(FileFacts("version: '3'\n", "0644", "gerard:gerard"), 0)
+            RECIPE.plan(FileFacts("version: '3'\n", "0644", "gerard:gerard"))
 
         assert caught.value.host == "docker01"
         assert repr(OURS.strip()) in caught.value.todo
@@ -225,7 +225,7 @@ class TestWholeFile:
     def test_that_was_handed_over_is_replaced(self) -> None:
         """With that first line it counts as ours."""
         assert is_ours(OURS)
-        assert len(RECIPE.plan(FileFacts(f"{OURS}version: '3'\n", "0644", "a:a"), 0)) == 1
+        assert len(RECIPE.plan(FileFacts(f"{OURS}version: '3'\n", "0644", "a:a"))) == 1
 
     def test_may_be_replaced_where_the_site_says_so(self) -> None:
         """``replace_unmanaged`` takes a whole file over, and a block loses what was around it."""
@@ -233,7 +233,7 @@ class TestWholeFile:
         whole = File("docker01", "/etc/f", "ours\n", replace_unmanaged=True)
         block = File("docker01", "/etc/f", "ours\n", block=True, replace_unmanaged=True)
 
-        assert [c.after for c in (*whole.plan(foreign, 0), *block.plan(foreign, 0))] == [
+        assert [c.after for c in (*whole.plan(foreign), *block.plan(foreign))] == [
             "ours\n",
             BLOCK,
         ]
@@ -245,13 +245,13 @@ class TestWholeFile:
     def test_permissions_and_owner(self, mode: str, owner: str, before: str) -> None:
         """A file with the right content and other permissions is a change of these alone."""
         file = File("docker01", "/etc/f", OURS)
-        (change,) = file.plan(FileFacts(OURS, mode, owner), 0)
+        (change,) = file.plan(FileFacts(OURS, mode, owner))
 
         assert (change.before, change.after) == (before, "0644 root:root")
 
     def test_owner_at_home_is_the_operator(self) -> None:
         """A file below the home belongs to whoever logs in, and that is as it should be."""
-        assert RECIPE.plan(FileFacts(RECIPE.content, "0644", "anybody:users"), 0) == []
+        assert RECIPE.plan(FileFacts(RECIPE.content, "0644", "anybody:users")) == []
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def site(home: Path) -> Live:
 def change_of(file: File, site: Live) -> Change:
     """Return the one change that a file needs after it was really read."""
     text = site.gather({file.host: {"file": file.probe}}, sudo=False)[file.host]["file"]
-    (change,) = file.plan(file.read(text), 0)
+    (change,) = file.plan(file.read(text))
     return change
 
 
@@ -448,7 +448,7 @@ class TestInstall:
         """A folder or a pipe in its place is no file to replace."""
         (home / "f").mkdir()
         site = live(parameters("article"), local(home))
-        (change,) = File("docker01", "~/f", OURS).plan(FileFacts(None), 0)
+        (change,) = File("docker01", "~/f", OURS).plan(FileFacts(None))
 
         with pytest.raises(CommandFailed, match="f is not a regular file"):
             change.make(site)
@@ -456,7 +456,7 @@ class TestInstall:
     def test_as_root_outside_the_home(self) -> None:
         """A system file is written by root, for root, with a backup of root's."""
         fleet = FakeFleet()
-        (change,) = RULES.plan(FileFacts(None), 0)
+        (change,) = RULES.plan(FileFacts(None))
         change.make(live(parameters("article"), fleet))
         (command,) = fleet.commands
 
@@ -474,7 +474,7 @@ class TestInstall:
     def test_owner_is_kept_without_its_name(self) -> None:
         """An owner whom the host no longer knows by a name has no name to be given."""
         fleet = FakeFleet()
-        (change,) = RULES.plan(FileFacts("foreign\n", "0640", "UNKNOWN:UNKNOWN"), 0)
+        (change,) = RULES.plan(FileFacts("foreign\n", "0640", "UNKNOWN:UNKNOWN"))
         change.make(live(parameters("article"), fleet))
         (command,) = fleet.commands
 
@@ -486,7 +486,7 @@ class TestInstall:
         def full(command: Command) -> subprocess.CompletedProcess[str]:
             return subprocess.CompletedProcess(command.argv, 1, "", "No space left on device")
 
-        (change,) = RULES.plan(FileFacts(None), 0)
+        (change,) = RULES.plan(FileFacts(None))
         with pytest.raises(RunbookError, match="No space left") as caught:
             change.make(live(parameters("article"), full))
         assert caught.value.host == "gateway"

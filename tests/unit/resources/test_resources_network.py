@@ -13,7 +13,8 @@ from runbook.errors import Refused
 from runbook.hosts.docker_errors import EngineError
 from runbook.resources.network import Overlay, OverlayFacts, facts_of
 
-FRONTEND = Overlay("frontend", None, attachable=False, encrypted=False, mtu=None)
+FRONTEND = Overlay("docker01", "frontend", None, attachable=False, encrypted=False, mtu=None)
+OTHER = replace(FRONTEND, subnet="10.9.0.0/24", attachable=True, encrypted=True, mtu=1400)
 SEEN = OverlayFacts("overlay", "swarm", attachable=False, encrypted=False, subnet="10.0.1.0/24",
                     mtu=None)  # fmt: skip
 
@@ -117,7 +118,7 @@ class TestPlan:
 
     def test_absent(self) -> None:
         """It is created on the given manager; its undoing is named."""
-        (change,) = FRONTEND.plan(None, "docker01")
+        (change,) = FRONTEND.plan(None)
 
         assert done([change]) == [(0, "docker01", "create", "network frontend")]
         assert change.after == "driver overlay, subnet from the pool of the Swarm"
@@ -125,9 +126,11 @@ class TestPlan:
 
     def test_settings_are_shown(self) -> None:
         """Every declared setting is in the plan."""
-        overlay = Overlay("frontend", "10.9.0.0/24", attachable=True, encrypted=True, mtu=1400)
+        overlay = Overlay(
+            "docker01", "frontend", "10.9.0.0/24", attachable=True, encrypted=True, mtu=1400
+        )
 
-        assert overlay.plan(None, "docker01")[0].after == (
+        assert overlay.plan(None)[0].after == (
             "driver overlay, subnet 10.9.0.0/24, attachable, encrypted, mtu 1400"
         )
 
@@ -136,7 +139,7 @@ class TestPlan:
     )
     def test_equal(self, facts: OverlayFacts) -> None:
         """What the site leaves open may be anything."""
-        assert FRONTEND.plan(facts, "docker01") == []
+        assert FRONTEND.plan(facts) == []
 
     @pytest.mark.parametrize(
         ("facts", "sentence"),
@@ -152,13 +155,15 @@ class TestPlan:
     )
     def test_different(self, facts: dict[str, Any], sentence: str) -> None:
         """Each field that differs is refused by name: none can be changed in place."""
-        declared = Overlay("frontend", "10.9.0.0/24", attachable=False, encrypted=False, mtu=1400)
+        declared = Overlay(
+            "docker01", "frontend", "10.9.0.0/24", attachable=False, encrypted=False, mtu=1400
+        )
         as_declared: dict[str, Any] = {"subnet": "10.9.0.0/24", "mtu": 1400}
         seen = replace(SEEN, **(as_declared | facts))
 
         assert declared.differences(seen) == [sentence]
         with pytest.raises(Refused, match="exists and is different") as caught:
-            declared.plan(seen, "docker01")
+            declared.plan(seen)
         assert caught.value.host == "docker01"
         assert "docker network rm frontend" in caught.value.todo
 
@@ -171,7 +176,9 @@ class TestMake:
         [
             (FRONTEND, {"Options": None, "Attachable": False, "IPAM": None}),
             (
-                Overlay("frontend", "10.9.0.0/24", attachable=True, encrypted=True, mtu=1400),
+                Overlay(
+                    "docker01", "frontend", "10.9.0.0/24", attachable=True, encrypted=True, mtu=1400
+                ),
                 {
                     "Options": {"encrypted": "", "com.docker.network.driver.mtu": "1400"},
                     "Attachable": True,
@@ -184,7 +191,7 @@ class TestMake:
         """``docker network create -d overlay NAME``, as published, with the declared settings."""
         create = Keeping({"Id": "n1"})
         engine = {"POST /networks/create": create, "GET /networks/n1": inspected(Id="n1")}
-        overlay.plan(None, "docker01")[0].make(live(parameters("article"), engine=engine))
+        overlay.plan(None)[0].make(live(parameters("article"), engine=engine))
         (body,) = create.sent
         ipam = body.get("IPAM") and {
             "Driver": body["IPAM"]["Driver"],
@@ -203,5 +210,5 @@ class TestMake:
         engine = {"POST /networks/create": Failure(409)}
 
         with pytest.raises(EngineError, match="409") as caught:
-            FRONTEND.plan(None, "docker01")[0].make(live(parameters("article"), engine=engine))
+            FRONTEND.plan(None)[0].make(live(parameters("article"), engine=engine))
         assert caught.value.host == "docker01"

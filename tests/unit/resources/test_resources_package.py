@@ -67,7 +67,7 @@ class TestPlan:
 
     def test_absent(self) -> None:
         """The candidate's version is what is planned."""
-        (change,) = KEEPALIVED.plan(PackageFacts(None, VERSION), 0)
+        (change,) = KEEPALIVED.plan(PackageFacts(None, VERSION))
 
         assert done([change]) == [(0, "docker01", "install", "package keepalived")]
         assert (change.before, change.after) == ("", f"{VERSION}, after apt-get update")
@@ -76,12 +76,12 @@ class TestPlan:
     @pytest.mark.parametrize("candidate", [VERSION, "1:2.3.0-1", None])
     def test_equal(self, candidate: str | None) -> None:
         """Any installed version will do, a newer one on offer or none at all."""
-        assert KEEPALIVED.plan(PackageFacts(VERSION, candidate), 0) == []
+        assert KEEPALIVED.plan(PackageFacts(VERSION, candidate)) == []
 
     def test_no_lists(self) -> None:
         """A host that has never updated its lists does so, and that is said."""
         (change,) = KEEPALIVED.plan(
-            PackageFacts(None, None, unlisted=True, said="Unable to locate it"), 0
+            PackageFacts(None, None, unlisted=True, said="Unable to locate it")
         )
 
         assert change.after == "the version on offer, after apt-get update"
@@ -89,7 +89,7 @@ class TestPlan:
     def test_not_on_offer(self) -> None:
         """Without a candidate the plan is refused, and apt-get update is advised."""
         with pytest.raises(Refused, match="would not install 'keepalived': Unable") as caught:
-            KEEPALIVED.plan(KEEPALIVED.read(recorded("packages")["unknown"]), 0)
+            KEEPALIVED.plan(KEEPALIVED.read(recorded("packages")["unknown"]))
 
         assert caught.value.host == "docker01"
         assert "apt-get update" in caught.value.todo
@@ -97,13 +97,13 @@ class TestPlan:
     def test_would_remove_another(self) -> None:
         """What somebody else installed stays, so the plan is refused and says what would go."""
         with pytest.raises(Refused, match="curl would be removed by installing 'keepalived'"):
-            KEEPALIVED.plan(PackageFacts(None, VERSION, removed=("curl",)), 0)
+            KEEPALIVED.plan(PackageFacts(None, VERSION, removed=("curl",)))
 
     def test_dpkg_was_interrupted(self) -> None:
         """Somebody else's is theirs to finish; what we were cut off in is finished and shown."""
         with pytest.raises(Refused, match=r"interrupted there \(dpkg, mariadb-server\)") as caught:
-            KEEPALIVED.plan(PackageFacts(None, VERSION, unfinished=("dpkg", "mariadb-server")), 0)
-        (change,) = KEEPALIVED.plan(PackageFacts(None, None, unfinished=("keepalived",)), 0)
+            KEEPALIVED.plan(PackageFacts(None, VERSION, unfinished=("dpkg", "mariadb-server")))
+        (change,) = KEEPALIVED.plan(PackageFacts(None, None, unfinished=("keepalived",)))
 
         assert caught.value.todo == "run there: sudo dpkg --configure -a"
         assert change.after.endswith("after apt-get update and dpkg --configure -a")
@@ -112,7 +112,7 @@ class TestPlan:
         """A host without apt is told so."""
         text = "sh: 1: dpkg-query: not found\nsh: 1: apt-get: not found\n"
         with pytest.raises(Refused, match="would not install 'keepalived': it does not answer"):
-            KEEPALIVED.plan(KEEPALIVED.read(text), 0)
+            KEEPALIVED.plan(KEEPALIVED.read(text))
 
 
 class TestMake:
@@ -121,7 +121,7 @@ class TestMake:
     def test_installs_without_questions(self) -> None:
         """Root's apt installs this package alone, asks nobody, and waits for another apt."""
         fleet = FakeFleet()
-        (change,) = KEEPALIVED.plan(PackageFacts(None, VERSION), 0)
+        (change,) = KEEPALIVED.plan(PackageFacts(None, VERSION))
         change.make(live(parameters("article"), fleet))
         (command,) = fleet.commands
 
@@ -160,7 +160,7 @@ class TestMake:
     def change(finish: bool = False) -> Change:
         """Return the installation, of a package that dpkg was cut off in or not."""
         unfinished = ("keepalived",) if finish else ()
-        (change,) = KEEPALIVED.plan(PackageFacts(None, VERSION, unfinished=unfinished), 0)
+        (change,) = KEEPALIVED.plan(PackageFacts(None, VERSION, unfinished=unfinished))
         return change
 
     @staticmethod

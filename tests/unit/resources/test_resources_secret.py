@@ -1,4 +1,4 @@
-"""The Docker secret with the dashboard's users: seen, planned, and made without being shown."""
+"""The Docker secret of the Swarm: seen, planned, and made without being shown."""
 
 from __future__ import annotations
 
@@ -15,16 +15,23 @@ from runbook.errors import BadInput
 from runbook.hosts.docker_errors import Conflict, EngineError
 from runbook.masking import secret as secrets
 from runbook.masking.secret import Registry, Secret
-from runbook.resources.secret import LABEL, DockerSecret, SecretFacts, content
+from runbook.resources.secret import LABEL, DockerSecret, SecretFacts
 
 SETTING = "traefik.dashboard.users"
-# The hashes of one password, by `htpasswd -B`, `-m` and `-s`, and by `openssl passwd -1`.
-BCRYPT = "$2y$05$Ig3LTaLJRJsL08oyDDXRreWcpQL4xCYb4ovjd8RG7qpYuBZkjvE5q"
-APR1 = "$apr1$mHd83kLm$dy4xm0CCgRYHdfXI.Sy670"
-MD5 = "$1$mHd83kLm$8S0oL7xnqOL3gUSHDbrVO."
-SHA1 = "{SHA}fIbt602FH4c3Oeysdv1YFyW4NAE="
-LINE = f"operator:{BCRYPT}"
+CONTENT = "operator:correct-horse"
 MADE = {"ID": "s1", "Spec": {"Name": "traefik_users", "Labels": {LABEL: SETTING}}}
+
+
+def secret(source: Secret | None) -> DockerSecret:
+    """Return a Docker secret of which only pairs are fit."""
+
+    def content(source: Secret) -> str:
+        text = source.reveal()
+        if ":" not in text:
+            raise BadInput("it is no pair")
+        return f"{text}\n"
+
+    return DockerSecret("docker01", "traefik_users", source, content)
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +44,9 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    """The file with the users, which only its owner can read."""
+    """The file with the content, which only its owner can read."""
     path = tmp_path / "users"
-    path.write_text(f"{LINE}\n")
+    path.write_text(f"{CONTENT}\n")
     path.chmod(0o600)
     return path
 
@@ -52,8 +59,8 @@ def users(kept: Path) -> Secret:
 
 @pytest.fixture
 def creation(users: Secret) -> Change:
-    """The change that makes the Docker secret of them."""
-    (change,) = DockerSecret("traefik_users", users).plan(None, "docker01", 0)
+    """The change that makes the Docker secret of it."""
+    (change,) = secret(users).plan(None)
     return change
 
 
@@ -64,7 +71,7 @@ class TestObserve:
     def observed(listed: Any) -> SecretFacts | None:
         """Return what is observed where the engine lists these secrets."""
         site = live(parameters("article"), engine={"GET /secrets": listed})
-        return DockerSecret("traefik_users", None).observe(site)
+        return secret(None).observe(site)
 
     @pytest.mark.parametrize("labels", [{}, None, {"owner": "somebody"}])
     def test_of_others(self, labels: dict[str, str] | None) -> None:
@@ -119,88 +126,24 @@ class TestPlan:
     @pytest.mark.parametrize("label", [SETTING, None])
     def test_there(self, users: Secret, label: str | None) -> None:
         """What cannot be read back or changed is taken as it is, whoever made it."""
-        assert DockerSecret("traefik_users", users).plan(SecretFacts(label), "docker01", 0) == []
+        assert secret(users).plan(SecretFacts(label)) == []
 
     def test_of_others(self) -> None:
         """Without a reference somebody else makes it."""
-        assert DockerSecret("traefik_users", None).plan(None, "docker01", 0) == []
-
-
-class TestContent:
-    """What may be stored."""
-
-    @pytest.mark.parametrize("hashed", [BCRYPT, APR1, MD5, SHA1, BCRYPT.replace("$2y", "$2b")])
-    def test_hashes(self, kept: Path, users: Secret, hashed: str) -> None:
-        """Each kind that Traefik compares with; the lines are stored as they are."""
-        kept.write_text(f"# the night shift\n\nalice:{hashed}\nbob b.:{hashed}\n\n")
-
-        assert content(users) == f"# the night shift\n\nalice:{hashed}\nbob b.:{hashed}\n"
-
-    def test_is_known_first(self, kept: Path, users: Secret, known: Registry) -> None:
-        """Whoever writes masks the lines from then on, also those that are refused."""
-        content(users)
-        kept.write_text("operator:in-clear\n")
-        with pytest.raises(BadInput):
-            content(users)
-
-        assert known.values == ((LINE, SETTING), ("operator:in-clear", SETTING))
-
-    @pytest.mark.parametrize(
-        "line",
-        [
-            "operator:in-clear",
-            "in-clear",
-            BCRYPT,
-            f":{BCRYPT}",
-            f"operator:{BCRYPT[:-1]}",
-            f"operator:{BCRYPT}x",
-            f"operator:{BCRYPT.replace('$', '$$')}",
-            f"operator:realm:{BCRYPT}",
-            "operator:$5$ab$i1iHK8Hrto6yoJ0OzrIDt5kGpAG2sDhFWdSU906GJMB",
-            "operator:{SSHA}fIbt602FH4c3Oeysdv1YFyW4NAE=",
-            f"alice:{BCRYPT} operator:{BCRYPT}",
-            "short",
-        ],
-    )
-    def test_no_user(self, kept: Path, users: Secret, line: str) -> None:
-        """A line that lets nobody in is refused by its number; it may be a password, so not shown.
-
-        Dollar signs are doubled in recipes only, which the site's labels are not.
-        """
-        kept.write_text(f"{LINE}\n{line}\n")
-        with pytest.raises(BadInput, match=f"^line 2 of the secret {SETTING} is no user") as caught:
-            content(users)
-
-        assert line not in str(caught.value)
-        assert caught.value.__context__ is None
-        assert "htpasswd -nB" in caught.value.todo
-
-    def test_nobody(self, kept: Path, users: Secret) -> None:
-        """A file of comments has no user at all."""
-        kept.write_text("# nobody yet\n")
-
-        with pytest.raises(BadInput, match=f"^the secret {SETTING} is no user"):
-            content(users)
-
-    def test_unreadable(self, kept: Path, users: Secret) -> None:
-        """What cannot be read is refused as every secret is."""
-        kept.chmod(0o644)
-
-        with pytest.raises(BadInput, match="others may read it"):
-            content(users)
+        assert secret(None).plan(None) == []
 
 
 class TestMake:
     """The creation."""
 
     def test_request(self, creation: Change) -> None:
-        """The lines are in the body of one request, and in no command on any host."""
+        """The content is in the body of one request, and in no command on any host."""
         create, fleet = Keeping({"ID": "s1"}), FakeFleet()
         engine = FakeEngine({"POST /secrets/create": create})
         creation.make(live(parameters("article"), fleet, engine))
         (body,) = create.sent
 
-        assert base64.b64decode(body.pop("Data")).decode() == f"{LINE}\n"
+        assert base64.b64decode(body.pop("Data")).decode() == f"{CONTENT}\n"
         assert body == {"Name": "traefik_users", "Labels": {LABEL: SETTING}}
         assert engine.requests == ["POST /secrets/create"]
         assert fleet.commands == []
@@ -214,16 +157,16 @@ class TestMake:
             return {"ID": "s1"}
 
         answers = {"POST /secrets/create": create, "GET /secrets": lambda *_: stored}
-        site, declared = live(parameters("article"), engine=answers), creation.resource.split()[1]
+        site = live(parameters("article"), engine=answers)
         creation.make(site)
-        facts = DockerSecret(declared, users).observe(site)
+        facts = secret(users).observe(site)
 
         assert facts == SecretFacts(SETTING)
-        assert DockerSecret(declared, users).plan(facts, "docker01", 0) == []
+        assert secret(users).plan(facts) == []
 
-    @pytest.mark.parametrize("line", ["operator:in-clear", ""])
+    @pytest.mark.parametrize("line", ["in-clear", ""])
     def test_nothing_is_sent(self, kept: Path, creation: Change, line: str) -> None:
-        """Lines that are refused reach nobody."""
+        """What is refused reaches nobody."""
         kept.write_text(f"{line}\n")
         engine = FakeEngine({"POST /secrets/create": {"ID": "s1"}})
         with pytest.raises(BadInput):
@@ -239,4 +182,4 @@ class TestMake:
         with pytest.raises(Conflict, match="already exists") as caught:
             creation.make(live(parameters("article"), engine=engine))
         assert caught.value.host == "docker01"
-        assert BCRYPT not in str(caught.value)
+        assert CONTENT not in str(caught.value)

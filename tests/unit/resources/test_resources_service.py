@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ KEEPALIVED = Service("docker01", "keepalived", "/etc/keepalived/keepalived.conf"
 WELL = ServiceFacts(enabled="enabled", active="active", stale=False)
 
 
-def planned(facts: ServiceFacts, *, written: bool = False) -> list[tuple[str, str, str, str]]:
+def planned(facts: ServiceFacts) -> list[tuple[str, str, str, str]]:
     """Return each planned change's verb, before, after and undo."""
-    changes = KEEPALIVED.plan(facts, written=written, stage=2)
+    changes = KEEPALIVED.plan(facts)
     return [(c.action, c.before, c.after, c.undo) for c in changes]
 
 
@@ -149,7 +150,7 @@ class TestPlan:
         """A unit that is not there is enabled and started, once its package is in."""
         facts = KEEPALIVED.read(recorded("keepalived-absent")["service"])
 
-        assert planned(facts, written=True) == [
+        assert planned(replace(facts, stale=True)) == [
             ("enable", "absent", "enabled", "sudo systemctl disable keepalived"),
             ("restart", "inactive", "active", "sudo systemctl stop keepalived"),
         ]
@@ -170,15 +171,11 @@ class TestPlan:
         """Each difference has its own change; what runs is reloaded, never restarted."""
         assert changes == planned(facts)
 
-    def test_written_configuration_is_read_again(self) -> None:
-        """A plan that writes the configuration reloads what runs on the one before."""
-        assert planned(WELL, written=True) == [RELOAD]
-
     def test_start_reads_it_anyway(self) -> None:
         """What is started reads the new configuration; nothing is reloaded as well."""
         facts = ServiceFacts("enabled", "inactive", stale=True)
 
-        assert [change[0] for change in planned(facts, written=True)] == ["restart"]
+        assert [change[0] for change in planned(facts)] == ["restart"]
 
     @pytest.mark.parametrize("state", ["enabled-runtime", "disabled", "linked", "indirect"])
     def test_enabled_otherwise(self, state: str) -> None:
@@ -212,14 +209,13 @@ class TestPlan:
 
         assert [change[0] for change in planned(facts)] == verbs
 
-    def test_stage(self) -> None:
-        """The changes are made in the stage they were asked for."""
-        changes = KEEPALIVED.plan(ServiceFacts("disabled", "failed", stale=False), written=False,
-                                  stage=4)  # fmt: skip
+    def test_names(self) -> None:
+        """The changes say what is done to which unit, and leave their stage to the step."""
+        changes = KEEPALIVED.plan(ServiceFacts("disabled", "failed", stale=False))
 
         assert done(changes) == [
-            (4, "docker01", "enable", "service keepalived"),
-            (4, "docker01", "restart", "service keepalived"),
+            (0, "docker01", "enable", "service keepalived"),
+            (0, "docker01", "restart", "service keepalived"),
         ]
 
 
@@ -231,7 +227,7 @@ class TestMake:
         fleet = FakeFleet()
         for facts in (ServiceFacts("enabled", "failed", stale=False),
                       ServiceFacts("enabled", "active", stale=True)):  # fmt: skip
-            (change,) = KEEPALIVED.plan(facts, written=False, stage=0)
+            (change,) = KEEPALIVED.plan(facts)
             change.make(live(parameters("article"), fleet))
 
         assert [(c.argv[-2:], c.sudo) for c in fleet.commands] == [
@@ -249,9 +245,7 @@ class TestMake:
             (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
             (tmp_path / name).chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-        (change,) = KEEPALIVED.plan(
-            ServiceFacts("enabled", "failed", stale=False), written=False, stage=0
-        )
+        (change,) = KEEPALIVED.plan(ServiceFacts("enabled", "failed", stale=False))
         with pytest.raises(ChangeFailed) as caught:
             change.make(live(parameters("article"), local(tmp_path)))
 
@@ -275,7 +269,7 @@ class TestMake:
         systemctl.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
         (change,) = Service("docker01", "x", "/f").plan(
-            ServiceFacts("disabled", "active", stale=False), written=False, stage=0
+            ServiceFacts("disabled", "active", stale=False)
         )
         change.make(live(parameters("article"), local(tmp_path)))
 

@@ -31,7 +31,7 @@ from runbook.resources.stack import Stack, StackFacts, inspect, network_names
 from runbook.steps.traefik import parsed, recipe
 
 COMPOSE = parsed(recipe(parameters("lab").site))
-STACK = Stack("traefik", "~/traefik/traefik.yml", COMPOSE, "lab")
+STACK = Stack("docker01", "traefik", "~/traefik/traefik.yml", COMPOSE, "lab")
 FIELDS = implied("traefik", COMPOSE)
 NAMESPACE = {"com.docker.stack.namespace": "traefik"}
 OURS = NAMESPACE | {"runbook.site": "lab"}
@@ -64,7 +64,7 @@ def drifted(labels: dict[str, str], image: str = "traefik:3.6") -> dict[str, Any
 
 def planned(services: Any, stack: Stack = STACK, written: Fields | None = None) -> list[Change]:
     """Return the plan for a Swarm with these services."""
-    return stack.plan(observed(services), "docker01", 1, written=written)
+    return stack.plan(replace(observed(services), written=written))
 
 
 class TestObserve:
@@ -116,7 +116,7 @@ class TestPlan:
         """The service is created; removing the stack undoes that."""
         (change,) = planned([])
 
-        assert done([change]) == [(1, "docker01", "create", "service traefik_traefik")]
+        assert done([change]) == [(0, "docker01", "create", "service traefik_traefik")]
         assert (change.before, change.after) == ("", as_text(FIELDS))
         assert change.undo == "docker stack rm traefik"
 
@@ -237,7 +237,7 @@ class TestMake:
     def made(stack: Stack, answer: Answer = silent) -> tuple[FakeFleet, dict[str, Any]]:
         """Return what was run for a deployment, and what came on standard input."""
         fleet = FakeFleet(answer)
-        (change,) = stack.plan(StackFacts(None, {}, None, ()), "docker01", 1, written=None)
+        (change,) = stack.plan(StackFacts(None, {}, None, ()))
         change.make(live(parameters("lab"), fleet))
         return fleet, json.loads(fleet.commands[-1].stdin)
 
