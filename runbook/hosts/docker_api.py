@@ -27,8 +27,7 @@ class Engine(docker.APIClient):
     """The Docker Engine of a host, asked over the host's SSH connection.
 
     Whatever goes wrong with a request raises an error of the runbook, whoever makes it. The API
-    version is the engine's own. Every wait is bounded, that for the next event of a stream
-    included: one that says nothing for a minute raises ``TimeoutError``.
+    version is the engine's own. Every wait is bounded.
 
     Args:
         host: The host.
@@ -46,7 +45,7 @@ class Engine(docker.APIClient):
     def __init__(self, host: str, adapter: EngineAdapter) -> None:
         self._host = host
         self.sudo = adapter.sudo
-        with translated(host):
+        with _translated(host):
             super().__init__(SOCKET, version=OLDEST_API, timeout=TIMEOUT_S)
         self.trust_env = False  # proxies and .netrc of this machine are not for the engine there
         self.mount("http+docker://", adapter)
@@ -61,7 +60,7 @@ class Engine(docker.APIClient):
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
         """Make a request, as every call of the SDK does; an answer that is an error raises it."""
-        with translated(self._host):
+        with _translated(self._host):
             answer = super().request(*arguments, **options)
             if not answer.ok:
                 changes = answer.request.method != "GET"
@@ -69,7 +68,7 @@ class Engine(docker.APIClient):
             return answer
 
     def _result(self, *arguments: Any, **options: Any) -> Any:
-        with translated(self._host):  # it is no JSON, for example
+        with _translated(self._host):  # it is no JSON, for example
             return super()._result(*arguments, **options)  # type: ignore[misc]  # not in the stubs
 
 
@@ -89,7 +88,7 @@ def engine(connection: Connection) -> Engine:
 
 
 @contextmanager
-def translated(host: str) -> Iterator[None]:
+def _translated(host: str) -> Iterator[None]:
     """Turn what the SDK and the libraries below it raise inside into errors of the runbook."""
     try:
         yield

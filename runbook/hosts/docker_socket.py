@@ -1,14 +1,13 @@
 """HTTP to the Docker Engine of a host over its SSH connection.
 
 ``docker system dial-stdio`` connects its standard input and output with the engine's socket; run in
-a session channel, it makes the channel a socket to the engine. urllib3 and the docker SDK see the
-few methods of a socket that they use.
+a session channel, it makes the channel a socket to the engine. http.client and urllib3 see the few
+methods of a socket that they use.
 """
 
 from __future__ import annotations
 
 import io
-import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,19 +36,17 @@ class ChannelSocket:
     Args:
         connection: The connection to the host.
         sudo: Whether root opens the engine's socket.
-        timeout_s: Longest wait for data in seconds; nothing waits longer, not even a stream.
+        timeout_s: Longest wait for data in seconds; nothing waits longer.
 
     Raises:
         Refused: The host opens no further session, or does not let the user act.
         Unreachable: The connection was lost.
-
     """
 
     def __init__(self, connection: Connection, sudo: bool, timeout_s: float) -> None:
         self._connection = connection
         self._longest_s = timeout_s
         self._heard = False
-        self._shut = False
         self._closed = False
         self._files = 0
         self._channel = connection.become(DIAL, sudo=sudo)
@@ -60,28 +57,15 @@ class ChannelSocket:
         """Whether a request can still be sent."""
         return not (self._channel.closed or self._channel.eof_received)
 
-    def gettimeout(self) -> float | None:
-        """Return the longest wait in seconds."""
-        return self._channel.gettimeout()
-
     def settimeout(self, seconds: float | None) -> None:
-        """Set the longest wait; the SDK's "for ever" on streams becomes the bound of this socket.
-
-        Args:
-            seconds: The wait.
-
-        """
+        """Set the longest wait in seconds; "for ever" becomes the bound of this socket."""
         self._channel.settimeout(min(seconds or self._longest_s, self._longest_s))
 
     def sendall(self, data: bytes) -> None:
         """Send all of it.
 
-        Args:
-            data: What to send.
-
         Raises:
             BrokenPipeError: Nobody reads it; ``recv`` then says why.
-
         """
         try:
             self._channel.sendall(data)
@@ -91,44 +75,31 @@ class ChannelSocket:
             raise BrokenPipeError from error
 
     def recv(self, size: int) -> bytes:
-        """Return what came; empty at the end.
-
-        Args:
-            size: At most so many bytes.
+        """Return what came, at most so many bytes; empty at the end.
 
         Raises:
             TimeoutError: Nothing came in time.
             Refused: The engine is not to be had by this user, or not at all.
             Unreachable: The engine does not run.
             Lost: The connection ended.
-
         """
         data = self._channel.recv(size)
         if data:
             self._heard = True
-        elif not self._shut and not self._channel.eof_received:
+        elif not self._channel.eof_received:
             raise Lost(
                 f"the connection was lost during a request to the Docker Engine{IN_DOUBT}",
                 host=self._connection.host,
                 todo="run it again once the host answers",
             )
-        elif not self._shut and not self._heard:
+        elif not self._heard:
             raise no_engine(self._connection.user, self._connection.host, all_errors(self._channel))
         return data
-
-    def fileno(self) -> int:
-        """Return a descriptor to poll for data."""
-        return self._channel.fileno()
 
     def makefile(self, _mode: str = "rb", _buffering: int | None = None) -> io.BufferedReader:
         """Return a file that reads from this socket, and keeps it open."""
         self._files += 1
         return io.BufferedReader(ChannelFile(self))
-
-    def shutdown(self, _how: int) -> None:
-        """End both directions at once, also for a reader that waits in another thread."""
-        self._shut = True
-        self._channel.close()
 
     def close(self) -> None:
         """Close it as soon as no file reads from it: socket.socket.close() does the same."""
@@ -142,46 +113,31 @@ class ChannelSocket:
 
     def _close_unused(self) -> None:
         if self._closed and self._files <= 0:
-            self.shutdown(socket.SHUT_RDWR)
+            self._channel.close()
 
 
 class ChannelFile(io.RawIOBase):
-    """A raw file that reads from a ``ChannelSocket``; ``sock`` is what the docker SDK looks for.
-
-    Args:
-        sock: The socket.
-
-    """
+    """A raw file that reads from a ``ChannelSocket``."""
 
     def __init__(self, sock: ChannelSocket) -> None:
         super().__init__()
-        self.sock = self._sock = sock
-        self.recv = sock.recv
+        self._sock = sock
 
     def readable(self) -> bool:
         """Whether it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read into a buffer and return how much.
-
-        Args:
-            buffer: The buffer.
-
-        """
-        data = self.sock.recv(len(buffer))
+        """Read into a buffer and return how much."""
+        data = self._sock.recv(len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-    def fileno(self) -> int:
-        """Return a descriptor to poll for data."""
-        return self.sock.fileno()
 
     def close(self) -> None:
         """Close it, and its socket where that only waited for this."""
         if not self.closed:
             super().close()
-            self.sock.file_closed()
+            self._sock.file_closed()
 
 
 class EngineConnection(HTTPConnection):
@@ -190,7 +146,6 @@ class EngineConnection(HTTPConnection):
     Args:
         dial: Opens the socket.
         options: What urllib3 sets for any connection.
-
     """
 
     def __init__(self, *, dial: Callable[[], ChannelSocket], **options: Any) -> None:
@@ -220,7 +175,6 @@ class EngineAdapter(HTTPAdapter):
         connection: The connection to the host.
         sudo: Whether root opens the engine's socket.
         timeout_s: Longest wait for data in seconds.
-
     """
 
     def __init__(self, connection: Connection, sudo: bool, timeout_s: float) -> None:
@@ -245,12 +199,7 @@ class EngineAdapter(HTTPAdapter):
     def request_url(
         self, request: requests.PreparedRequest, _proxies: Mapping[str, str] | None
     ) -> str:
-        """Return the path alone: no proxy is on the way.
-
-        Args:
-            request: The request.
-
-        """
+        """Return the path alone: no proxy is on the way."""
         return request.path_url
 
     def close(self) -> None:
@@ -266,7 +215,6 @@ def no_engine(user: str, host: str, errors: bytes) -> RunbookError:
         user: The user that is logged in.
         host: The host.
         errors: What ``docker system dial-stdio`` wrote to its standard error.
-
     """
     said = errors.decode("utf-8", errors="replace").strip()
     if "permission denied" in said:

@@ -21,7 +21,7 @@ from servers import Client, Sshd
 from runbook.errors import Lost, Refused, RunbookError, Unreachable
 from runbook.hosts import docker_api
 from runbook.hosts.connection import Connection
-from runbook.hosts.docker_api import engine, translated
+from runbook.hosts.docker_api import engine
 from runbook.hosts.docker_errors import Absent, Conflict, EngineError, EngineTimeout
 from runbook.hosts.fleet import Fleet
 from runbook.hosts.transcript import Transcript
@@ -186,53 +186,36 @@ class TestSocket:
             engine(fleet["docker01"])
 
 
-class TestStreams:
-    """Answers that go on."""
+class TestAnswers:
+    """Answers that do not come, or not to their end."""
 
-    def test_events(self, connection: Connection) -> None:
-        """Events are given as they come."""
-        events = engine(connection).events(decode=True)
-
-        assert next(events)["Action"] == "create"
-        events.close()
-
-    def test_closed_by_another_thread(self, connection: Connection) -> None:
-        """A stream that is closed ends, also where somebody waits for it."""
-        events = engine(connection).events(decode=True)
-        timer = threading.Timer(0.2, events.close)
-        timer.start()
-
-        assert [event["Action"] for event in events] == ["create"]
-        timer.join()
-
-    def test_silence_is_bounded(
-        self, connection: Connection, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A stream that says nothing is given up, although the SDK would wait for ever."""
-        monkeypatch.setattr(docker_api, "TIMEOUT_S", 1)
-        events = engine(connection).events(decode=True)
-        before = time.monotonic()
-        with pytest.raises(EngineTimeout), translated("docker01"):
-            list(events)
-
-        assert time.monotonic() - before < 5
-
-    def test_lost_connection_is_no_end(self, connection: Connection) -> None:
-        """A stream that ends because the connection was lost has not ended."""
-        events = engine(connection).events(decode=True)
-        next(events)
-        timer = threading.Timer(0.2, connection.transport.close)
-        timer.start()
-        with pytest.raises(Lost, match="connection was lost"), translated("docker01"):
-            list(events)
-        timer.join()
-
-    def test_no_answer(self, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_none(self, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
         """An engine that does not answer is given up."""
         monkeypatch.setattr(docker_api, "TIMEOUT_S", 2)
         client = engine(connection)
         with pytest.raises(EngineTimeout):
             client.inspect_container("stuck")
+
+    def test_silence_is_bounded(
+        self, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An answer that goes on with silence is given up, although nobody set a bound for it."""
+        monkeypatch.setattr(docker_api, "TIMEOUT_S", 1)
+        client = engine(connection)
+        before = time.monotonic()
+        with pytest.raises(EngineTimeout):
+            client.request("GET", f"{client.base_url}/v1.41/events")
+
+        assert time.monotonic() - before < 5
+
+    def test_lost_connection_is_no_end(self, connection: Connection) -> None:
+        """An answer that ends because the connection was lost has not ended."""
+        client = engine(connection)
+        timer = threading.Timer(0.2, connection.transport.close)
+        timer.start()
+        with pytest.raises(Lost, match="connection was lost"):
+            client.request("GET", f"{client.base_url}/v1.41/events")
+        timer.join()
 
 
 class TestErrors:
