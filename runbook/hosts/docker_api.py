@@ -9,6 +9,7 @@ from typing import Any
 import docker
 import requests
 import urllib3
+from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.errors import DockerException
 from docker.utils import version_lt
 
@@ -46,17 +47,17 @@ class Engine(docker.APIClient):
         self._host = host
         self.sudo = adapter.sudo
         with _translated(host):
-            super().__init__(SOCKET, version=OLDEST_API, timeout=TIMEOUT_S)
+            super().__init__(SOCKET, version=DEFAULT_DOCKER_API_VERSION, timeout=TIMEOUT_S)
         self.trust_env = False  # proxies and .netrc of this machine are not for the engine there
         self.mount("http+docker://", adapter)
         try:
             self._version: str = self.version(api_version=False)["ApiVersion"]
+            if version_lt(self._version, OLDEST_API):
+                told = f"the Docker Engine speaks API {self._version}, older than {OLDEST_API}"
+                raise EngineError(told, host=host)
         except RunbookError:
             self.close()
             raise
-        if version_lt(self._version, OLDEST_API):
-            told = f"the Docker Engine speaks API {self._version}, older than {OLDEST_API}"
-            raise EngineError(told, host=host)
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
         """Make a request, as every call of the SDK does; an answer that is an error raises it."""
