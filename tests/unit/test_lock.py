@@ -12,6 +12,7 @@ from fakes import ConfigStore, Failure, live, parameters
 
 from runbook import lock
 from runbook.errors import Refused
+from runbook.hosts.docker_errors import EngineError
 from runbook.lock import SwarmLock, site_lock
 from runbook.waiting import until
 
@@ -74,6 +75,14 @@ class TestTaken:
         with pytest.raises(ZeroDivisionError), taking(store):
             raise ZeroDivisionError
         assert names(store) == []
+
+    def test_that_cannot_be_taken(
+        self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The engine's words are told with the step that needs the lock."""
+        monkeypatch.setattr(store, "_create", lambda _body: Failure(500, "no space left"))
+        with pytest.raises(EngineError, match=r"^docker01, traefik: .* no space left$"):
+            taking(store).__enter__()
 
     @pytest.mark.parametrize("error", [None, ZeroDivisionError])
     def test_that_cannot_be_given_back(

@@ -333,10 +333,26 @@ class TestErrors:
         with pytest.raises(ValueError, match="Resource ID"):
             FakeEngine({}).client.inspect_network(None)
 
-    def test_old_engine(self) -> None:
-        """An engine that cannot keep the lock is told at once."""
+    def test_old_engine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An engine that cannot keep the lock is told at once, and no way to it is kept open."""
+        closed: list[bool] = []
+        old = FakeEngine({"GET /version": {"ApiVersion": "1.29"}})
+        monkeypatch.setattr(old, "close", lambda: closed.append(True))
         with pytest.raises(EngineError, match=r"^docker01: .* speaks API 1\.29, older than 1\.30"):
-            FakeEngine({"GET /version": {"ApiVersion": "1.29"}}).client  # noqa: B018
+            old.client  # noqa: B018
+
+        assert closed == [True]
+
+    def test_passwords_of_this_machine(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What .netrc has for this machine is not sent to an engine elsewhere."""
+        (tmp_path / "netrc").write_text("machine localhost login gerard password horse\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        client = FakeEngine({"GET /nodes": []}).client
+        answer = client.get(f"{client.base_url}/v{client.api_version}/nodes")
+
+        assert "Authorization" not in answer.request.headers
 
     def test_own_configuration(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The SDK reads the operator's own configuration of docker, which may be broken."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -241,6 +242,15 @@ class TestPlan:
             (3, "docker02", "reload", SERVICE),
             (4, "docker01", "reload", SERVICE),
         ]
+
+    def test_written_by_hand(self) -> None:
+        """A configuration as it should be that was not read since it was written is."""
+        said = recorded("keepalived-docker02")["service"]
+        now = re.search(r"Now=(.*)", said)
+        assert now is not None
+        stale = re.sub(r"Changed=.*", f"Changed={now[1]}", said)
+
+        assert planned(seen(docker02={"service": stale})) == [(3, "docker02", "reload", SERVICE)]
 
     def test_one_host_alone(self) -> None:
         """A manager that was set up anew is the only one that is touched."""

@@ -25,7 +25,7 @@ from fakes import (
 
 from runbook import waiting
 from runbook.changes import Plan
-from runbook.errors import ChangeFailed, Refused
+from runbook.errors import BadInput, ChangeFailed, Refused
 from runbook.hosts.live import Live
 from runbook.masking.secret import Registry
 from runbook.site import Site, load
@@ -299,6 +299,19 @@ class TestPlan:
             (1, "docker01", "update", "service traefik_traefik")
         ]
 
+    def test_of_an_earlier_version(self) -> None:
+        """A service without our label is ours where it is as our recipe on the manager says."""
+        (service,) = recorded_json("services")
+        service["Spec"]["Labels"] = {"com.docker.stack.namespace": "traefik"}
+        changed = declared("lab", traefik={"image": "traefik:3.8"})
+        answer = Recordings({"docker01": recorded("traefik-docker01")})
+        here = live(changed, answer, ENGINE | {"GET /services": [service]})
+
+        assert done(traefik.plan(here.site_file, traefik.observe(here))) == [
+            (0, "docker01", "update", "file ~/traefik/traefik.yml"),
+            (1, "docker01", "update", "service traefik_traefik"),
+        ]
+
     def test_lost_recipe(self) -> None:
         """A recipe that is gone is written again; the live service stays."""
         site = lab("traefik-absent")
@@ -409,6 +422,20 @@ class TestUsers:
         change.make(site)
 
         assert [body["Name"] for body in create.sent] == ["edge_users"]
+
+    def test_that_traefik_would_not_know(
+        self, guarded: Callable[..., Live], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A password in clear is not stored."""
+        monkeypatch.setattr("runbook.masking.secret.KNOWN", Registry())
+        monkeypatch.setenv(USERS, "operator:in-clear")
+        create = Keeping({"ID": "s1"})
+        site = guarded(**{"POST /secrets/create": create})
+        change = traefik.plan(site.site_file, traefik.observe(site))[1]
+        with pytest.raises(BadInput, match="is no user with a password hashed"):
+            change.make(site)
+
+        assert create.sent == []
 
     def test_plan_moves_when_it_is_made(self, guarded: Callable[..., Live]) -> None:
         """A secret that somebody made meanwhile makes the plan another one."""
