@@ -158,16 +158,6 @@ class Finding:
         return asdict(self)
 
 
-def forbids(host: str, subject: str, what: str, why: str, todo: str) -> Finding:
-    """Return a finding with which no run may begin."""
-    return Finding(Level.BLOCKING, host, subject, what, why, todo)
-
-
-def warns(host: str, subject: str, what: str, why: str = "", todo: str = "") -> Finding:
-    """Return a finding to know of."""
-    return Finding(Level.WARNING, host, subject, what, why, todo)
-
-
 def fine(host: str, subject: str, what: str) -> Finding:
     """Return a finding that is as it should be."""
     return Finding(Level.FINE, host, subject, what)
@@ -176,3 +166,13 @@ def fine(host: str, subject: str, what: str) -> Finding:
 def blocking(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings that forbid a run."""
     return [finding for finding in findings if finding.level is Level.BLOCKING]
+
+
+def forbids(host: str, subject: str, what: str, why: str, todo: str) -> Finding:
+    """Return a finding with which no run may begin."""
+    return Finding(Level.BLOCKING, host, subject, what, why, todo)
+
+
+def warns(host: str, subject: str, what: str, why: str = "", todo: str = "") -> Finding:
+    """Return a finding to know of."""
+    return Finding(Level.WARNING, host, subject, what, why, todo)
