@@ -10,12 +10,15 @@ import difflib
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from runbook.events import Check, Finding, Level
 
 if TYPE_CHECKING:
     from runbook.hosts.live import Live
+
+__all__ = ["Change", "Check", "Finding", "Level", "Plan", "blocking", "fine", "unified_diff"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,56 +109,6 @@ class Plan:
         """Return the changes grouped by stage, in the order in which they are made."""
         numbers = sorted({change.stage for change in self.changes})
         return tuple(tuple(c for c in self.changes if c.stage == number) for number in numbers)
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One statement about the running system.
-
-    Attributes:
-        name: The statement; the same in every run, so that a missing one is noticed.
-        where: From which host it was seen.
-        expected: What must be seen.
-        seen: What was seen.
-    """
-
-    name: str
-    where: str
-    expected: str
-    seen: str
-
-    @property
-    def passed(self) -> bool:
-        """Return whether what was seen is what was expected."""
-        return self.expected == self.seen
-
-    def as_dict(self) -> dict[str, str | bool]:
-        """Return the check as plain values."""
-        return asdict(self) | {"passed": self.passed}
-
-
-class Level(StrEnum):
-    """How much a preflight finding matters."""
-
-    BLOCKING = "blocking"
-    WARNING = "warning"
-    FINE = "fine"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One answer of the preflight: what, where, why it matters and what to do."""
-
-    level: Level
-    host: str
-    subject: str
-    what: str
-    why: str = ""
-    todo: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """Return the finding as plain values."""
-        return asdict(self)
 
 
 def fine(host: str, subject: str, what: str) -> Finding:

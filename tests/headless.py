@@ -27,7 +27,9 @@ from xml.etree import ElementTree
 import pytest
 from archives import scratch
 
-from runbook.records.journal.journal import Listener, read
+from runbook.events import as_text, to_json
+from runbook.records.journal.entries import Entry, parse, read
+from runbook.records.journal.journal import Listener
 from runbook.records.journal.results import collect
 from runbook.records.journal.status import ENDED_WELL, NOT_RUN, Status, together
 from runbook.records.reading.junit import document
@@ -173,6 +175,11 @@ def check(name: str, *, passed: bool = True) -> dict[str, Any]:
     }
 
 
+def entry(kind: str, **particulars: Any) -> Entry:
+    """Return a line of a journal, made from the plain values that it has there."""
+    return parse(as_text({"kind": kind, **particulars}))
+
+
 VERDICT = {"event": "verdict", "mode": "apply", "changes": 0, "checks_passed": 1}
 
 
@@ -187,13 +194,14 @@ def statuses(path: Path) -> dict[str, str]:
 def agrees(record: Path, exit_status: int | None) -> dict[str, Any]:
     """Return the results of a record, all of whose files tell the same of how the run ended."""
     results: dict[str, Any] = json.loads((record / "results.json").read_text())
-    assert results == collect(read(record / "journal.jsonl"))
+    collected = collect(read(record / "journal.jsonl"))
+    assert results == to_json(collected)
     assert results["exit_status"] == exit_status
     assert (results["status"] == "completed") == (exit_status in (0, ExitStatus.DIFFERENCES))
     page = (record / "report.html").read_text()
     assert _chips(page, "h1") == [results["status"]]
     assert _chips(page, 'td class="ended"') == [step["status"] for step in results["steps"]]
-    root = ElementTree.fromstring(document(results))  # noqa: S314  # our own
+    root = ElementTree.fromstring(document(collected))  # noqa: S314  # our own
     suites = {suite.get("name"): suite for suite in root}
     for step in results["steps"]:
         _agrees_in_notebook(record / step["notebook"], step)
@@ -315,7 +323,7 @@ def send_on(kind: str, place: Workplace, *numbers: int) -> Listener:
 
     def listen(entry: Any) -> None:
         place.entries.append(entry)
-        if entry["kind"] == kind and left:
+        if entry.kind == kind and left:
             os.kill(os.getpid(), signal.Signals(left.pop(0)))
 
     return listen

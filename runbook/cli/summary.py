@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,11 +15,29 @@ from rich.table import Table
 from rich.text import Text
 
 from runbook.cli.terminal import plain
+from runbook.events import (
+    OTHERS,
+    ChangeEnded,
+    Check,
+    Finding,
+    Level,
+    Message,
+    Planned,
+    to_json,
+    words,
+)
 from runbook.records.archive.statement import WITHHELD
+from runbook.records.journal.entries import (
+    Entry,
+    EventTold,
+    Interrupted,
+    RecordClosed,
+    StepEnded,
+    StepStarted,
+)
 from runbook.records.journal.status import ENDED_WELL, NOT_RUN
 
 if TYPE_CHECKING:
-    from runbook.records.journal.journal import Entry
     from runbook.records.journal.results import Results
     from runbook.run import RunResult
 
@@ -58,17 +76,18 @@ class Progress:
 
     def __call__(self, entry: Entry) -> None:
         """Take one entry of the journal."""
-        text, running = line(entry), self._steps.get(entry.get("step", ""))
+        text, running = line(entry), self._steps.get(getattr(entry, "step", ""))
         if self._live is not None:
-            if entry["kind"] == "step started":
-                self._steps[entry["step"]] = _Running()
-                return
-            if running is not None and _passes(entry):
-                if text:
-                    running.hosts[entry["event"].get("host")] = text
-                return
-            if entry["kind"] == "step ended":
-                del self._steps[entry["step"]]
+            match entry:
+                case StepStarted():
+                    self._steps[entry.step] = _Running()
+                    return
+                case EventTold() if running and not isinstance(entry.told, Finding):  # read later
+                    if text:
+                        running.hosts[getattr(entry.told, "host", None)] = text
+                    return
+                case StepEnded():
+                    del self._steps[entry.step]
         if text:
             self._console.print(Text(plain(text)), soft_wrap=True)
 
@@ -96,46 +115,43 @@ class _Running:
 
 def line(entry: Entry) -> str:
     """Return one entry of a journal as a line for people; empty where it is not worth one."""
-    match entry["kind"]:
-        case "record closed":
-            withheld = entry["record"].startswith(WITHHELD)
+    match entry:
+        case RecordClosed():
+            withheld = entry.record.startswith(WITHHELD)
             became = "holds a secret and is withheld" if withheld else "is closed"
-            return f"an earlier run was killed; its record {became}: {entry['record']}"
-        case "step started":
-            return f"{entry['step']}: started"
-        case "step ended":
-            why = f": {entry['reason']}" if entry["reason"] else ""
-            return f"{entry['step']}: {entry['status']}{why} ({_seconds(entry)})"
-        case "interrupted":
-            return f"{entry['signal']}: waiting for clean-up; once more to kill it"
-        case "event":
-            return _event_line(entry["step"], entry["event"])
+            return f"an earlier run was killed; its record {became}: {entry.record}"
+        case StepStarted():
+            return f"{entry.step}: started"
+        case StepEnded():
+            why = f": {entry.reason}" if entry.reason else ""
+            return f"{entry.step}: {entry.status}{why} ({_seconds(entry.duration_ms)})"
+        case Interrupted():
+            return f"{entry.signal}: waiting for clean-up; once more to kill it"
+        case EventTold():
+            return _event_line(entry.step, entry.told)
     return ""
 
 
-def _passes(entry: Entry) -> bool:
-    """Return whether an entry is read while it happens only; a finding is read later, too."""
-    return bool(entry["kind"] == "event" and entry["event"]["event"] != "finding")
-
-
-def _event_line(step: str, event: dict[str, Any]) -> str:
-    place = f"{step} {event['host']}" if event.get("host") else step
-    match event["event"]:
-        case "progress":
-            text = f"{event.get('message')}"
-        case "plan":
-            text = f"{_count(len(event['changes']), 'change')} planned"
-        case "outcome":
-            what = f"{event.get('action')} {event.get('resource')}"
-            text = f"{what}: {event.get('outcome')} ({_seconds(event)})"
-        case "check":
-            passed = "passed" if event.get("passed") else f"failed, seen {event.get('seen')}"
-            text = f"check {event.get('name')!r}: {passed}"
-        case "finding" if event.get("level") != "fine":
-            text = f"{event.get('level')}: {event.get('what')}"
+def _event_line(step: str, event: object) -> str:
+    match event:
+        case Message():
+            text = event.message
+        case Planned():
+            text = f"{_count(len(event.changes), 'change')} planned"
+        case ChangeEnded():
+            took = _seconds(event.duration_ms)
+            text = f"{event.action} {event.resource}: {event.outcome} ({took})"
+        case Check():
+            passed = "passed" if event.passed else f"failed, seen {event.seen}"
+            text = f"check {event.name!r}: {passed}"
+        case Finding() if event.level is not Level.FINE:
+            text = f"{event.level}: {event.what}"
+        case _ if isinstance(event, tuple(OTHERS.values())):
+            text = words(event)
         case _:
             return ""
-    return f"{place}: {text}"
+    host = getattr(event, "host", None)
+    return f"{step} {host}: {text}" if host else f"{step}: {text}"
 
 
 def show(result: RunResult, console: Console) -> None:
@@ -146,11 +162,11 @@ def show(result: RunResult, console: Console) -> None:
         console: Where to, usually standard output.
     """
     results = result.results
-    if results["mode"] == "plan":
+    if results.mode == "plan":
         console.print(plan_view(results), soft_wrap=True)
     console.print(steps_table(results))
-    if results["reason"]:
-        console.print(Text(plain(results["reason"]), style="red"), soft_wrap=True)
+    if results.reason:
+        console.print(Text(plain(results.reason), style="red"), soft_wrap=True)
     console.print(Text(f"Record: {result.record}"), soft_wrap=True)
     _show_seal(result, console)
 
@@ -173,18 +189,18 @@ def _show_seal(result: RunResult, console: Console) -> None:
 
 def as_json(results: Results) -> str:
     """Return the results as ``results.json`` holds them."""
-    return json.dumps(results, indent=1, sort_keys=True)
+    return json.dumps(to_json(results), indent=1, sort_keys=True)
 
 
 def plan_view(results: Results) -> Group:
     """Return every planned change with its diff."""
     parts: list[Text] = []
-    for step in results["steps"]:
-        for change in step["changes"]:
-            head = f"{step['step']}  {change['host']}  {change['summary']}"
+    for step in results.steps:
+        for change in step.changes:
+            head = f"{step.step}  {change.host}  {change.summary}"
             parts.append(Text(plain(head), style="bold"))
-            parts += _diff(change["diff"])
-    total = sum(len(step["changes"]) for step in results["steps"])
+            parts += _diff(change.diff)
+    total = sum(len(step.changes) for step in results.steps)
     return Group(*parts, Text(f"{_count(total, 'change')} planned"))
 
 
@@ -198,20 +214,20 @@ def steps_table(results: Results) -> Table:
     table = Table("step", "changes", "checks", "seconds", "status")
     for column in table.columns[1:4]:
         column.justify = "right"
-    for step in results["steps"]:
-        counts, status = step["counts"], step["status"]
-        planned = str(counts["changes"])
-        changes = planned if results["mode"] == "plan" else f"{counts['done']} of {planned}"
-        checks = counts["checks_passed"] + counts["checks_failed"]
-        seconds = "" if step["duration_ms"] is None else f"{step['duration_ms'] / 1000:.1f}"
-        passed = f"{counts['checks_passed']} of {checks}" if checks else ""
+    for step in results.steps:
+        counts, status = step.counts, step.status
+        changes = f"{counts.done} of {counts.changes}"
+        if results.mode == "plan":
+            changes = str(counts.changes)
+        seconds = "" if step.duration_ms is None else f"{step.duration_ms / 1000:.1f}"
+        passed = f"{counts.checks_passed} of {len(step.checks)}" if step.checks else ""
         style = "green" if status in ENDED_WELL else "dim" if status in NOT_RUN else "red"
-        table.add_row(step["step"], changes, passed, seconds, Text(status, style=style))
+        table.add_row(step.step, changes, passed, seconds, Text(status, style=style))
     return table
 
 
-def _seconds(entry: Entry) -> str:
-    return f"{(entry.get('duration_ms') or 0) / 1000:.1f} s"
+def _seconds(duration_ms: int | None) -> str:
+    return f"{(duration_ms or 0) / 1000:.1f} s"
 
 
 def _count(number: int, noun: str) -> str:

@@ -11,19 +11,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runbook.apply import Outcome, Reports, apply
 from runbook.changes import Change, Check, Plan, blocking
 from runbook.context import RunContext
 from runbook.errors import BadInput, Refused, RunbookError
+from runbook.events import (
+    ChangeBegun,
+    ChangeEnded,
+    Failure,
+    HostKeys,
+    Message,
+    Observed,
+    Part,
+    Planned,
+    PlannedChange,
+    Verdict,
+    emit,
+    tell_secret,
+)
 from runbook.hosts.fleet import Fleet
 from runbook.hosts.live import Live
 from runbook.hosts.transcript import Transcript
 from runbook.lock import SwarmLock, site_lock
 from runbook.masking.secret import KNOWN
 from runbook.notebook import refusals
-from runbook.notebook.events import emit, tell_secret
 from runbook.notebook.tables import (
     Shown,
     checks_table,
@@ -82,14 +95,7 @@ def _reporting(step: str) -> Iterator[None]:
     try:
         yield
     except RunbookError as error:
-        emit(
-            "error",
-            step,
-            host=error.host,
-            kind=type(error).__name__,
-            exit_code=error.exit_code,
-            message=str(error),
-        )
+        emit(step, Failure(error.host, type(error).__name__, error.exit_code, str(error)))
         raise
 
 
@@ -107,7 +113,7 @@ class Walk:
         self._applied = False
 
     def _say(self, host: str | None, message: str) -> None:
-        emit("progress", self._step.name, host=host, message=message)
+        emit(self._step.name, Message(host, message))
 
     @property
     def live(self) -> Live:
@@ -128,7 +134,7 @@ class Walk:
         self._tell_hosts()
         self._tell_state("before", self._facts)
         for finding in self._step.findings(self._facts):
-            emit("finding", self._step.name, **finding.as_dict())
+            emit(self._step.name, finding)
         return found
 
     def _read(self) -> Any:
@@ -144,12 +150,12 @@ class Walk:
             raise
 
     def _tell_hosts(self) -> None:
-        emit("hosts", self._step.name, keys=self._live.fleet.host_keys)
+        emit(self._step.name, HostKeys(self._live.fleet.host_keys))
 
-    def _tell_state(self, moment: str, facts: Any) -> None:
+    def _tell_state(self, moment: Literal["before", "after"], facts: Any) -> None:
         if self._step.manages:
             seen = approved.state(self._step.rows(facts))
-            emit("state", self._step.name, moment=moment, seen=seen)
+            emit(self._step.name, Observed(moment, seen))
 
     @property
     def recipe(self) -> Shown:
@@ -176,9 +182,9 @@ class Walk:
         """Return what would change, with every diff; nothing is changed."""
         with _reporting(self._step.name):
             self._plan = self._planned(self._observed())
-        changes = [change.as_dict() for change in self._plan.changes]
-        told = {"sealed": self._part(self._plan)} if self._step.manages else {}
-        emit("plan", self._step.name, digest=self._plan.digest, changes=changes, **told)
+        changes = tuple(PlannedChange(**change.as_dict()) for change in self._plan.changes)
+        sealed = Part(**self._part(self._plan)) if self._step.manages else None
+        emit(self._step.name, Planned(self._plan.digest, changes, sealed))
         return plan_table(self._plan)
 
     def _part(self, plan: Plan) -> dict[str, Any]:
@@ -228,17 +234,12 @@ class Walk:
         return self._plan
 
     def _begun(self, change: Change) -> None:
-        emit("begun", self._step.name, **_name(change))
+        emit(self._step.name, ChangeBegun(change.host, change.resource, change.action))
 
     def _report(self, outcome: Outcome) -> None:
-        emit(
-            "outcome",
-            self._step.name,
-            **_name(outcome.change),
-            outcome=outcome.word,
-            duration_ms=outcome.duration_ms,
-            message=str(outcome.error or ""),
-        )
+        change, message = outcome.change, str(outcome.error or "")
+        named = (change.host, change.resource, change.action)
+        emit(self._step.name, ChangeEnded(*named, outcome.word, message, outcome.duration_ms))
 
     def verify(self) -> Shown:
         """Read the running system afresh and return every check with what was seen.
@@ -247,15 +248,13 @@ class Walk:
             CheckFailed: A check did not hold; the table is shown first.
         """
         if self._mode != "apply" and not self._step.proves_when_planning:
-            emit(
-                "verdict", self._step.name, mode=self._mode, changes=len(self._shown_plan().changes)
-            )
+            emit(self._step.name, Verdict(self._mode, len(self._shown_plan().changes)))
             return table("Not verified: the mode is plan.", [], [])
         with _reporting(self._step.name):
             checks = self._checks()
             self._tell_hosts()  # acceptance meets the client only now
             for check in checks:
-                emit("check", self._step.name, **check.as_dict())
+                emit(self._step.name, check)
             failed = [check for check in checks if not check.passed]
             self._verdict(len(checks), len(failed))
             shown = checks_table(checks, "" if failed else _next(self._step))
@@ -279,23 +278,13 @@ class Walk:
         return [*checks, Check(CONVERGED, "every host", "0 changes", left or "0 changes")]
 
     def _verdict(self, checks: int, failed: int) -> None:
-        emit(
-            "verdict",
-            self._step.name,
-            mode=self._mode,
-            changes=len(self._shown_plan().changes),
-            checks_passed=checks - failed,
-            checks_failed=failed,
-        )
+        changes = len(self._shown_plan().changes)
+        emit(self._step.name, Verdict(self._mode, changes, checks - failed, failed))
 
     def _unproven(self, failed: list[Check]) -> RunbookError:
         if found := blocking(self._step.findings(self._observed())):
             return refusals.unfit(failed[0], found, self._step.name)
         return refusals.unproven(failed, self._step.name)
-
-
-def _name(change: Change) -> dict[str, str]:
-    return {"host": change.host, "resource": change.resource, "action": change.action}
 
 
 def _nothing() -> Shown:

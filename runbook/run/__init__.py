@@ -94,7 +94,7 @@ def run(
         results, sealed = record.close()
     if surprise is not None:
         raise surprise
-    status = ExitStatus(results["exit_status"])
+    status = ExitStatus(results.exit_status or 0)
     testimony = testify(site_file, record.folder, sealed)
     return RunResult(record.folder, status, results, sealed, testimony)
 

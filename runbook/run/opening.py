@@ -17,6 +17,7 @@ from runbook.masking.redact import MASKER
 from runbook.records.archive import canonical, provenance
 from runbook.records.archive.archive import Archive, identify
 from runbook.records.archive.statement import PLAN, Context
+from runbook.records.journal.entries import DeclaredStep, RecordClosed, RunOpened
 from runbook.records.verify import witness
 from runbook.records.writing.record import Record
 from runbook.run.selection import Request
@@ -115,21 +116,19 @@ def begin(
         opened = witness.text("opened", record.run_id, head, begun)
     record.keep_sources(request.notebooks / step.notebook for step in steps if steps[step])
     record.journal.write(
-        "run opened",
-        run_id=record.run_id,
-        site=name,
-        site_file=str(site_file.path),
-        settings=opening.settings,
-        mode=request.mode,
-        context=asdict(opening.context),
-        emergency=request.emergency,
-        steps=[
-            {"step": step.name, "notebook": step.notebook, "skipped": not asked}
-            for step, asked in steps.items()
-        ],
+        RunOpened(
+            run_id=record.run_id,
+            site=name,
+            site_file=str(site_file.path),
+            settings=dict(opening.settings),
+            mode=request.mode,
+            context=asdict(opening.context),
+            emergency=request.emergency,
+            steps=tuple(DeclaredStep(s.name, s.notebook, not steps[s]) for s in steps),
+        )
     )
     for killed in record.killed:
-        record.journal.write("record closed", record=killed.name)
+        record.journal.write(RecordClosed(record=killed.name))
     record.journal.sync()
     return RunContext(record.run_id, str(record.folder), approved, opened)
 

@@ -8,13 +8,21 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from graphlib import TopologicalSorter
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from runbook.context import RunContext
-from runbook.notebook.events import SWITCH
+from runbook.events import SWITCH
+from runbook.records.journal.entries import (
+    Interrupted,
+    KernelStarted,
+    RunEnded,
+    StepEnded,
+    StepStarted,
+)
 from runbook.records.journal.results import (
     collect,
     exit_status,
@@ -104,7 +112,7 @@ class Runner:
         def start(log: str) -> None:
             kernel = Kernel(environment, self.record.folder / log)
             self._kernels.append(kernel)
-            self.journal.write("kernel started", folder=kernel.manager.folder.name)
+            self.journal.write(KernelStarted(folder=kernel.manager.folder.name))
 
         start("kernel-1.log")
         from runbook.run import serving  # noqa: F401  # loads papermill as the kernel boots
@@ -153,7 +161,7 @@ class Runner:
         from runbook.run.serving import serve
 
         notebook = self.steps[name].notebook
-        self.journal.write("step started", step=name, notebook=notebook)
+        self.journal.write(StepStarted(step=name, notebook=notebook))
         self._running[name] = (kernel, time.monotonic())
         work = partial(
             serve,
@@ -162,7 +170,7 @@ class Runner:
             self.request.cell_timeout_s,
             kernel=kernel,
             save_to=self.record.folder / notebook,
-            report=partial(self.journal.write, step=name),
+            report=lambda entry: self.journal.write(replace(entry, step=name)),
         )
         kernel.submit(work).add_done_callback(lambda done: self._inbox.put((name, done)))
 
@@ -177,14 +185,14 @@ class Runner:
         prove = self.request.mode == "apply" or step.proves_when_planning
         required = step.required_checks(self.site_file.site) if prove else None
         status, reason = outcome(tuple(self.journal.entries), name, error, required)
-        ended: dict[str, Any] = {"status": status.value, "reason": reason}
-        self.journal.write("step ended", step=name, **ended, duration_ms=_ms_since(begun))
+        took = _ms_since(begun)
+        self.journal.write(StepEnded(step=name, status=status, reason=reason, duration_ms=took))
         self.journal.sync()
         self.record.settle(step.notebook, status, reason)
         return kernel, status
 
     def _interrupt(self, number: int) -> None:
-        self.journal.write("interrupted", signal=signal.Signals(number).name)
+        self.journal.write(Interrupted(signal=signal.Signals(number).name))
         if self._signal is not None:  # asked twice
             self._kill()
             return
@@ -211,11 +219,13 @@ class Runner:
             status, code = Status.INTERRUPTED, ExitStatus(128 + self._signal)
             reason = f"interrupted by {signal.Signals(self._signal).name}"
         elif broken is not None:
-            status, reason = Status(broken["status"]), f"{broken['step']}: {broken['reason']}"
-            if any(error.get("exit_code") == ExitStatus.REFUSED for error in broken["errors"]):
+            status, reason = broken.status, f"{broken.step}: {broken.reason}"
+            if any(error.exit_code == ExitStatus.REFUSED for error in broken.errors):
                 reason += what_was_touched(results) or " (nothing was changed)"
-        ended: dict[str, Any] = {"status": status.value, "reason": reason, "exit_status": int(code)}
-        self.journal.write("run closed", **ended, duration_ms=_ms_since(begun))
+        took = _ms_since(begun)
+        self.journal.write(
+            RunEnded(status=status, reason=reason, exit_status=int(code), duration_ms=took)
+        )
 
 
 def _ms_since(begun: float) -> int:

@@ -29,7 +29,7 @@ LEARN = """\
 import base64, html, json, logging, os, subprocess, sys, time, urllib.parse, warnings
 from IPython.display import HTML, JSON, Markdown, display
 import ipywidgets
-from runbook.notebook.events import emit
+from runbook.events import Message, emit
 from runbook.site import load
 
 password = load(site).secret("traefik.dashboard.users").reveal()
@@ -50,7 +50,7 @@ logging.warning("logged %s", password)
 warnings.warn(password)
 display(HTML(f"<p>{html.escape(password)}</p>"), Markdown(password), JSON({password: [password]}))
 display(ipywidgets.Text(value=password), ipywidgets.Password(value=password))
-emit("progress", "traefik", host="docker01", message=f"told {password}")
+emit("traefik", Message("docker01", f"told {password}"))
 step.live.fleet["docker01"].run(["sh", "-c", "echo $1 >&2", "sh", password])
 {"result": password}
 """

@@ -18,6 +18,7 @@ from runbook.changes import (
     in_stages,
     unified_diff,
 )
+from runbook.events import to_json
 from runbook.hosts.live import Live
 
 
@@ -200,7 +201,7 @@ class TestCheck:
         check = Check("answers", "docker01", "404", seen)
 
         assert check.passed is passed
-        assert check.as_dict() == {
+        assert to_json(check) == {
             "name": "answers",
             "where": "docker01",
             "expected": "404",
@@ -220,7 +221,7 @@ class TestFinding:
 
     def test_as_plain_values(self) -> None:
         """The events carry its level as a word."""
-        assert Finding(Level.WARNING, "docker01", "clock", "off").as_dict() == {
+        assert to_json(Finding(Level.WARNING, "docker01", "clock", "off")) == {
             "level": "warning",
             "host": "docker01",
             "subject": "clock",

@@ -1,40 +1,21 @@
-"""The journal of a run: what happened, line by line, written outside the kernels.
-
-One JSON object a line, each with ``seq``, ``time`` and ``kind``; everything else about a run is
-derived from these lines. They hold no secret. The kinds, in the order in which a run has them:
-
-    run opened      run_id, site, site_file, settings: {name: value}, mode, context, emergency,
-                    steps: [{step, notebook, skipped}]
-    record closed   record: the record of an earlier run that was killed, found and closed now
-    kernel started  folder: the name of its folder of sockets, among the temporary files
-    step started    step, notebook
-    cell started    step, cell, index
-    event           step, event: what the notebook said of itself
-    cell ended      step, cell, index, status, duration_ms
-    notebook ended  step, status, reason, cells: [{cell, index, status, duration_ms}]
-    step ended      step, status, reason, duration_ms
-    interrupted     signal
-    run closed      status, reason, exit_status, duration_ms
-    run killed      in place of ``run closed``, written by the run that finds it
-"""
+"""The journal of a run: what happened, line by line, written outside the kernels."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from runbook.events import as_text, to_json
 from runbook.masking.redact import MASKER
+from runbook.records.journal.entries import Entry, parse, read
 
 KERNEL_FOLDER = "runbook-"
 """What the names of the kernels' folders begin with."""
 
-Entry = Mapping[str, Any]
 Listener = Callable[[Entry], None]
 
 
@@ -68,17 +49,17 @@ class Journal:
         self._listener = listener
         self._lock = threading.Lock()
 
-    def write(self, kind: str, **particulars: Any) -> None:
-        """Append one entry, masked, and tell the listener."""
-        told = MASKER.mask_json(particulars)
+    def write(self, entry: Entry) -> None:
+        """Append an entry, numbered, dated and masked, and tell the listener."""
+        particulars = to_json(entry)
+        del particulars["seq"], particulars["time"], particulars["kind"]
+        masked = MASKER.mask_json(particulars)
         with self._lock:
-            entry = {"seq": len(self.entries), "time": now(), "kind": kind, **told}
-            line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n"
-            written = line.encode(errors="replace")  # such as a host's words in Latin-1
-            unwritten = written
+            envelope = {"seq": len(self.entries), "time": now(), "kind": entry.kind}
+            unwritten = as_text({**envelope, **masked}) + b"\n"
+            entry = parse(unwritten)  # before it is there: a line that is none is read by nobody
             while unwritten:  # where a disk fills, the rest meets the error
                 unwritten = unwritten[os.write(self._file, unwritten) :]
-            entry = json.loads(written)
             self.entries.append(entry)
             try:
                 self._listener(entry)
@@ -93,13 +74,6 @@ class Journal:
         """Sync and let go of the file."""
         self.sync()
         os.close(self._file)
-
-
-def read(path: Path) -> list[Entry]:
-    """Return the entries of a journal; a last line that was cut off is left out."""
-    # Not splitlines(): a line ends at a line feed, not at U+2028 within a message.
-    *lines, _cut_off = path.read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines]
 
 
 def _open(path: Path) -> int:

@@ -2,65 +2,151 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Container, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
 
-from runbook.records.journal.journal import Entry
+from runbook.events import (
+    LISTS,
+    MALFORMED,
+    ChangeBegun,
+    ChangeEnded,
+    Check,
+    Evidence,
+    Planned,
+    PlannedChange,
+    Verdict,
+    of_json,
+)
+from runbook.records.journal.entries import (
+    Cell,
+    CellEnded,
+    DeclaredStep,
+    Entry,
+    Mode,
+    NotebookEnded,
+    OfStep,
+    RunEnded,
+    RunOpened,
+    StepEnded,
+    StepStarted,
+    told,
+)
 from runbook.records.journal.status import ENDED_WELL, NOT_RUN, ExitStatus, Status
 
-SCHEMA = 1
-Results = dict[str, Any]
+E = TypeVar("E", bound=Entry)
 
-_LISTS = {"outcome": "outcomes", "check": "checks", "finding": "findings", "error": "errors"}
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much of it there is."""
+
+    changes: int
+    done: int
+    failed: int
+    checks_passed: int
+    checks_failed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResults(Evidence):
+    """What one step did and left as evidence; what did not happen is ``None`` or empty."""
+
+    step: str
+    notebook: str
+    status: Status
+    reason: str
+    started: str | None
+    finished: str | None
+    duration_ms: int | None
+    digest: str | None
+    changes: tuple[PlannedChange, ...]
+    verdict: Verdict | None
+    counts: Counts
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The results of a run, as ``results.json`` holds them."""
+
+    schema: Literal[1] = 1
+    run_id: str
+    site: str
+    site_file: str
+    mode: Mode
+    started: str
+    finished: str | None
+    duration_ms: int | None
+    status: Status
+    reason: str
+    exit_status: int | None
+    steps: tuple[StepResults, ...]
+
+
+def of_record(folder: Path) -> Results | None:
+    """Return the results in a record; ``None`` where the run was killed before it had any.
+
+    Raises:
+        ValueError: What is there are none.
+    """
+    path = folder / "results.json"
+    return of_json(Results, path.read_bytes()) if path.is_file() else None
 
 
 def collect(entries: Sequence[Entry]) -> Results:
-    """Return the results of a run, as ``results.json`` holds them.
+    """Return the results of a run.
 
     Args:
         entries: The run's journal, whole or as far as it came.
-
-    Returns:
-        Plain values only. A key is always there; what did not happen is ``None`` or empty.
     """
     opened = entries[0]
-    killed = _last(entries, "run killed")
-    closed = _last(entries, "run closed") or killed or {}
-    steps = [step_results(entries, declared, killed is not None) for declared in opened["steps"]]
-    return {
-        "schema": SCHEMA,
-        "run_id": opened["run_id"],
-        "site": opened["site"],
-        "site_file": opened["site_file"],
-        "mode": opened["mode"],
-        "started": opened["time"],
-        "finished": closed.get("time"),
-        "duration_ms": closed.get("duration_ms"),
-        "status": closed.get("status", Status.RUNNING.value),
-        "reason": closed.get("reason", ""),
-        "exit_status": closed.get("exit_status"),
-        "steps": steps,
-    }
+    assert isinstance(opened, RunOpened)
+    ended = _last(entries, RunEnded)
+    killed = ended is not None and ended.kind == "run killed"
+    return Results(
+        run_id=opened.run_id,
+        site=opened.site,
+        site_file=opened.site_file,
+        mode=opened.mode,
+        started=opened.time,
+        finished=ended.time if ended else None,
+        duration_ms=ended.duration_ms if ended else None,
+        status=ended.status if ended else Status.RUNNING,
+        reason=ended.reason if ended else "",
+        exit_status=ended.exit_status if ended else None,
+        steps=tuple(step_results(entries, declared, killed) for declared in opened.steps),
+    )
 
 
-def step_results(entries: Sequence[Entry], declared: Entry, killed: bool = False) -> Results:
+def step_results(
+    entries: Iterable[Entry], declared: DeclaredStep, killed: bool = False
+) -> StepResults:
     """Return what one step did and left as evidence."""
-    own = [entry for entry in entries if entry.get("step") == declared["step"]]
-    started, ended = _last(own, "step started"), _last(own, "step ended") or {}
+    own = [e for e in entries if isinstance(e, OfStep) and e.step == declared.step]
+    started, ended = _last(own, StepStarted), _last(own, StepEnded)
     unfinished = Status.KILLED if killed else Status.RUNNING
-    not_run = Status.SKIPPED if declared.get("skipped") else Status.NEVER_RAN
-    status = unfinished if started else not_run
-    return {
-        "step": declared["step"],
-        "notebook": declared["notebook"],
-        "status": ended.get("status", status.value),
-        "reason": ended.get("reason", ""),
-        "started": started["time"] if started else None,
-        "finished": ended.get("time"),
-        "duration_ms": ended.get("duration_ms"),
-        **_evidence(own, declared["step"]),
-        "cells": _cells(own),
-    }
+    not_run = Status.SKIPPED if declared.skipped else Status.NEVER_RAN
+    plan = next((event for _, event in told(own, Planned)), None)
+    lists = {name: tuple(event for _, event in told(own, kind)) for name, kind in LISTS.items()}
+    lists["outcomes"] += tuple(_cut_off(own, {outcome.key for outcome in lists["outcomes"]}))
+    changes = plan.changes if plan else ()
+    return StepResults(
+        step=declared.step,
+        notebook=declared.notebook,
+        status=ended.status if ended else unfinished if started else not_run,
+        reason=ended.reason if ended else "",
+        started=started.time if started else None,
+        finished=ended.time if ended else None,
+        duration_ms=ended.duration_ms if ended else None,
+        digest=plan.digest if plan else None,
+        changes=changes,
+        verdict=next((event for _, event in told(reversed(own), Verdict)), None),
+        **lists,
+        counts=_counts(changes, lists["outcomes"], lists["checks"]),
+        cells=_cells(own),
+    )
 
 
 def outcome(
@@ -74,36 +160,38 @@ def outcome(
         error: What running its notebook raised.
         required: Names of the checks that must have passed; ``None``: no proof is due.
     """
-    own = [entry for entry in entries if entry.get("step") == step]
-    ended = _last(own, "notebook ended") or {"status": Status.FAILED, "reason": ""}
-    status, reason = Status(ended["status"]), ended["reason"]
+    ended = _last((e for e in entries if isinstance(e, OfStep) and e.step == step), NotebookEnded)
+    status, reason = (ended.status, ended.reason) if ended else (Status.FAILED, "")
     if error is not None:
         broken = Status.FAILED if status in ENDED_WELL else status
         return broken, reason or f"{type(error).__name__}: {error}"
     if status not in ENDED_WELL:
         return status, reason
-    reason = judge(_evidence(own, step), required)
+    reason = judge(step_results(entries, DeclaredStep(step, "")), required)
     return (Status.FAILED if reason else status), reason
 
 
-def judge(evidence: Results, required: Iterable[str] | None) -> str:
+def judge(evidence: StepResults, required: Iterable[str] | None) -> str:
     """Return why the evidence of a step does not suffice; empty when the step is proven.
 
     Args:
-        evidence: The step's digest, checks and verdict.
+        evidence: What the step left.
         required: Names of the checks that must have passed; ``None``: no proof is due.
     """
-    if evidence["digest"] is None:
+    malformed = [error.message for error in evidence.errors if error.kind == MALFORMED]
+    if malformed:
+        return malformed[0]
+    if evidence.digest is None:
         return "no plan was shown"
-    for check in evidence["checks"]:
-        if check.get("passed") is not True:
-            seen = f"expected {check.get('expected')}, seen {check.get('seen')}"
-            return f"check {check['name']!r} failed on {check.get('where')}: {seen}"
+    for check in evidence.checks:
+        if not check.passed:
+            seen = f"expected {check.expected}, seen {check.seen}"
+            return f"check {check.name!r} failed on {check.where}: {seen}"
     if required is None:
         return ""
-    passed = {check["name"] for check in evidence["checks"]}
+    passed = {check.name for check in evidence.checks}
     missing = [f"check {name!r} left no evidence" for name in required if name not in passed]
-    if not missing and evidence["verdict"] is None:
+    if not missing and evidence.verdict is None:
         missing = ["the notebook gave no verdict"]
     return "; ".join(missing)
 
@@ -112,85 +200,51 @@ def exit_status(results: Results) -> ExitStatus:
     """Return the exit status that the steps' results amount to, interruptions apart."""
     broken = first_broken(results)
     if broken is not None:
-        codes = [error.get("exit_code") for error in broken["errors"]]
+        codes = [error.exit_code for error in broken.errors]
         known = [code for code in codes if code in tuple(ExitStatus) and code != ExitStatus.DONE]
         code = ExitStatus(known[0]) if known else ExitStatus.FAILED
         # Whoever refuses speaks for itself; that nothing was changed is said of the whole run.
         touched = code is ExitStatus.REFUSED and what_was_touched(results)
         return ExitStatus.FAILED if touched else code
-    if results["mode"] == "plan" and any(step["changes"] for step in results["steps"]):
+    if results.mode == "plan" and any(step.changes for step in results.steps):
         return ExitStatus.DIFFERENCES
     return ExitStatus.DONE
 
 
 def what_was_touched(results: Results) -> str:
     """Return how many changes of a run were made, or may have been; empty where none was."""
-    outcomes = [outcome for step in results["steps"] for outcome in step["outcomes"]]
-    made = sum(outcome.get("outcome") != "refused" for outcome in outcomes)
+    outcomes = [outcome for step in results.steps for outcome in step.outcomes]
+    made = sum(outcome.outcome != "refused" for outcome in outcomes)
     return f" ({made} change{'s' if made > 1 else ''} had been begun before)" if made else ""
 
 
-def first_broken(results: Results) -> Results | None:
+def first_broken(results: Results) -> StepResults | None:
     """Return the step that failed first, or ``None``."""
-    broken = [step for step in results["steps"] if step["status"] not in ENDED_WELL | NOT_RUN]
-    return min(broken, key=lambda step: step["finished"] or "~", default=None)
+    broken = [step for step in results.steps if step.status not in ENDED_WELL | NOT_RUN]
+    return min(broken, key=lambda step: step.finished or "~", default=None)
 
 
-def _evidence(entries: Sequence[Entry], step: str) -> Results:
-    found: Results = {"digest": None, "changes": [], "verdict": None}
-    found |= {plural: [] for plural in _LISTS.values()}
-    for event in (entry["event"] for entry in entries if entry["kind"] == "event"):
-        if event.get("step") != step:  # evidence counts for the step that it names
-            continue
-        name, particulars = event["event"], _particulars(event)
-        if name == "plan" and found["digest"] is None:
-            found |= {"digest": event["digest"], "changes": event["changes"]}
-        elif name == "verdict":
-            found["verdict"] = particulars
-        elif name in _LISTS:
-            found[_LISTS[name]].append(particulars)
-    found["outcomes"] += _cut_off(entries, step, found["outcomes"])
-    return found | {"counts": _counts(found)}
+def _cut_off(own: Sequence[Entry], ended: Container[object]) -> Iterator[ChangeEnded]:
+    """Yield the changes that were begun and of whose end nothing was heard."""
+    for _, begun in told(own, ChangeBegun):
+        if begun.key not in ended:
+            yield ChangeEnded(*begun.key, "unknown", "the run ended while it was made")
 
 
-def _cut_off(entries: Iterable[Entry], step: str, outcomes: Sequence[Results]) -> list[Results]:
-    """Return the changes that were begun and of whose end nothing was heard."""
-    names = ("host", "resource", "action")
-    ended = [tuple(outcome.get(name) for name in names) for outcome in outcomes]
-    told = [entry["event"] for entry in entries if entry["kind"] == "event"]
-    begun = [e for e in told if e["event"] == "begun" and e.get("step") == step]
-    message = "the run ended while it was made"
-    return [
-        {**{name: event.get(name) for name in names}, "outcome": "unknown", "message": message}
-        for event in begun
-        if tuple(event.get(name) for name in names) not in ended
-    ]
+def _counts(changes: Sized, outcomes: Iterable[ChangeEnded], checks: Iterable[Check]) -> Counts:
+    done = [outcome.outcome == "done" for outcome in outcomes]
+    passed = [check.passed for check in checks]
+    counted = (bools.count(word) for bools in (done, passed) for word in (True, False))
+    return Counts(len(changes), *counted)
 
 
-def _counts(found: Results) -> dict[str, int]:
-    done = [outcome.get("outcome") == "done" for outcome in found["outcomes"]]
-    passed = [check.get("passed") is True for check in found["checks"]]
-    return {
-        "changes": len(found["changes"]),
-        "done": done.count(True),
-        "failed": done.count(False),
-        "checks_passed": passed.count(True),
-        "checks_failed": passed.count(False),
-    }
+def _cells(own: Sequence[Entry]) -> tuple[Cell, ...]:
+    ended = _last(own, NotebookEnded)
+    if ended is not None:
+        return ended.cells
+    broken_off = (entry for entry in own if isinstance(entry, CellEnded))
+    return tuple(Cell(e.cell, e.index, e.status, e.duration_ms) for e in broken_off)
 
 
-def _particulars(event: Mapping[str, Any]) -> Results:
-    return {name: value for name, value in event.items() if name not in ("event", "step")}
-
-
-def _cells(entries: Iterable[Entry]) -> list[Results]:
-    entries = list(entries)
-    ended = _last(entries, "notebook ended")
-    if ended is not None and "cells" in ended:
-        return list(ended["cells"])
-    names = ("cell", "index", "status", "duration_ms")
-    return [{name: e[name] for name in names} for e in entries if e["kind"] == "cell ended"]
-
-
-def _last(entries: Iterable[Entry], kind: str) -> Entry | None:
-    return next((entry for entry in reversed(list(entries)) if entry["kind"] == kind), None)
+def _last(entries: Iterable[Entry], kind: type[E]) -> E | None:
+    return next((entry for entry in reversed(list(entries)) if isinstance(entry, kind)), None)

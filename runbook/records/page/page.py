@@ -16,8 +16,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from runbook.records.journal.journal import read
-from runbook.records.journal.results import Results
+from runbook.events import Finding, Level, others, words
+from runbook.records.journal.entries import read
+from runbook.records.journal.results import Results, StepResults, of_record
+from runbook.records.journal.status import Status
 from runbook.records.page.notebook import cells, visible
 from runbook.records.page.timeline import kind, timeline
 
@@ -25,7 +27,6 @@ UNFOLDED = 24
 """Lines; a longer diff is folded on screens."""
 
 _NOTHING = "—"
-_LEVELS = ("blocking", "warning", "fine")
 _MARKS = {"good": "✓", "quiet": "○", "bad": "✗"}
 _SIGNS = {"+": "ins", "-": "del", "@": "hunk"}
 _OWN_MARKS = {"interrupted": "⚠", "running": "…"}
@@ -40,7 +41,7 @@ def page(folder: Path, facts: Mapping[str, Any]) -> str:
         facts: The predicate of the run's statement, as far as it is known; what is absent or
             ``None`` is shown as missing. Without ``signer`` the page says that nobody signed.
     """
-    results: Results = _lenient(_json(folder / "results.json") or _killed_at_once(facts))
+    results = of_record(folder) or _killed_at_once(facts)
     plan, before, after = (_json(folder / f"{n}.json") for n in ("plan", "before", "after"))
     journal, diff = folder / "journal.jsonl", folder / "changes.diff"
     return (
@@ -50,25 +51,27 @@ def page(folder: Path, facts: Mapping[str, Any]) -> str:
             run=results,
             facts=_lenient(facts),
             told=_told(results),
-            steps=[_step(step) for step in results["steps"]],
-            findings=[_findings(results["steps"], level) for level in _LEVELS],
+            steps=[_step(step) for step in results.steps],
+            findings=[_findings(results.steps, level) for level in Level],
             plan=list(flat(plan)) if plan else [],
             diff=diff.read_text(encoding="utf-8") if diff.exists() else "",
             states=None if before is None or after is None else _moved(before, after),
             timeline=timeline(read(journal)) if journal.exists() else None,
-            notebooks=list(_notebooks(folder, results["steps"])),
+            notebooks=list(_notebooks(folder, results.steps)),
         )
     )
 
 
 def _killed_at_once(facts: Mapping[str, Any]) -> Results:
     """Return the results of a run that was killed before it wrote a line."""
-    known = {name: facts.get(name) for name in ("run_id", "mode", "started")}
-    return {**known, "site": facts.get("site") or "a site", "status": "killed", "steps": []}
+    known: dict[str, Any] = {name: facts.get(name) for name in ("run_id", "mode", "started")}
+    known |= dict.fromkeys(("site_file", "finished", "duration_ms", "exit_status"))
+    site = facts.get("site") or "a site"
+    return Results(**known, site=site, status=Status.KILLED, reason="", steps=())
 
 
 class _Lenient(dict[str, Any]):
-    """Values of which any may be absent, at any depth: notebooks tell what they like."""
+    """Values of which any may be absent, at any depth."""
 
     def __missing__(self, name: str) -> None:
         return None
@@ -122,20 +125,19 @@ def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any
 
 def _told(results: Results) -> dict[str, Any]:
     """Return the run in a few words: what it did to what, and the sums over its steps."""
-    counts = [step["counts"] for step in results["steps"]]
-    total = {name: sum(count[name] for count in counts) for name in counts[0]} if counts else {}
-    checks = total.get("checks_passed", 0) + total.get("checks_failed", 0)
-    complete = results["status"] == "completed"
-    if results["mode"] == "plan":
+    changes = sum(step.counts.changes for step in results.steps)
+    done = sum(step.counts.done for step in results.steps)
+    checks = [check.passed for step in results.steps for check in step.checks]
+    complete = results.status is Status.COMPLETED
+    if results.mode == "plan":
         title = "Planned for" if complete else "Planning for"
-        words = [f"{total.get('changes', 0)} changes planned, none made"]
+        words = [f"{changes} changes planned, none made"]
     else:
         title = "Applied to" if complete else "Applying to"
-        words = [_made(results["status"], total.get("changes", 0), total.get("done", 0))]
+        words = [_made(results.status, changes, done)]
     if checks:
-        words.append(f"{total['checks_passed']} of {checks} checks passed")
-    title = f"{title} {results['site']}"
-    return {"title": title, "words": words, "kind": kind(results["status"])}
+        words.append(f"{checks.count(True)} of {len(checks)} checks passed")
+    return {"title": f"{title} {results.site}", "words": words, "kind": kind(results.status)}
 
 
 def _made(status: str, planned: int, done: int) -> str:
@@ -145,31 +147,29 @@ def _made(status: str, planned: int, done: int) -> str:
     return f"{'at least ' if status == 'killed' else ''}{done} of {planned} changes made"
 
 
-def _step(step: Results) -> dict[str, Any]:
-    left = list(step["outcomes"])
-    changes = []
-    for change in step["changes"]:
-        same = ("host", "resource", "action")
-        made = next((o for o in left if all(o.get(n) == change[n] for n in same)), None)
+def _step(step: StepResults) -> dict[str, Any]:
+    left = list(step.outcomes)
+    planned = []
+    for change in step.changes:
+        made = next((outcome for outcome in left if outcome.key == change.key), None)
         if made is not None:
             left.remove(made)
-        changes.append(_Lenient({**change, "made": made}))
-    return _Lenient({**step, "planned": changes, "kind": kind(step["status"])})
+        planned.append((change, made))
+    told = [(name, words(one)) for name, one in others(step)]
+    return {**vars(step), "planned": planned, "others": told}
 
 
-def _findings(steps: Iterable[Results], level: str) -> dict[str, Any]:
-    found = [
-        finding for step in steps for finding in step["findings"] if finding.get("level") == level
-    ]
+def _findings(steps: Iterable[StepResults], level: Level) -> dict[str, Any]:
+    found: list[Finding] = [f for step in steps for f in step.findings if f.level is level]
     return {"level": level, "found": found}
 
 
-def _notebooks(folder: Path, steps: Iterable[Results]) -> Iterator[dict[str, Any]]:
+def _notebooks(folder: Path, steps: Iterable[StepResults]) -> Iterator[dict[str, Any]]:
     for step in steps:
-        path = folder / step["notebook"]
+        path = folder / step.notebook
         if path.exists():
             notebook = json.loads(path.read_text(encoding="utf-8"))
-            yield {**step, "shown": list(cells(notebook)), "kind": kind(step["status"])}
+            yield {**vars(step), "shown": list(cells(notebook)), "kind": kind(step.status)}
 
 
 def _mark(status: str) -> str:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from runbook.records.journal.journal import Entry
-from runbook.records.journal.status import ENDED_WELL, NOT_RUN
+from runbook.events import ChangeEnded, Message
+from runbook.records.journal.entries import (
+    CellEnded,
+    Entry,
+    EventTold,
+    OfStep,
+    StepEnded,
+    StepStarted,
+)
+from runbook.records.journal.status import ENDED_WELL, NOT_RUN, Status
 
 TICKS = 8
 _TICK_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
@@ -54,12 +61,13 @@ def kind(status: str) -> str:
 def timeline(entries: Sequence[Entry]) -> Timeline | None:
     """Return a run's timeline; ``None`` where no step started."""
     times = [_ms(entry) for entry in entries]
-    if not any(entry["kind"] == "step started" for entry in entries):
+    begun = [entry for entry in entries if isinstance(entry, StepStarted)]
+    if not begun:
         return None
     scale = _Scale(times[0], max(1, max(times) - times[0]))
     rows: list[Row] = []
-    for start in (e for e in entries if e["kind"] == "step started"):
-        own = [entry for entry in entries if entry.get("step") == start["step"]]
+    for start in begun:
+        own = [entry for entry in entries if isinstance(entry, OfStep) and entry.step == start.step]
         rows += _step(scale, start, own, max(times))
     step_s = next(s for s in (*_TICK_S, scale.length / 1000) if scale.length / 1000 / s <= TICKS)
     marks = [n * step_s for n in range(int(scale.length / 1000 / step_s) + 1)]
@@ -78,34 +86,33 @@ class _Scale:
         return Bar(left, width, kind, label)
 
 
-def _step(scale: _Scale, start: Entry, own: Sequence[Entry], last: int) -> Iterator[Row]:
-    ended = next((e for e in own if e["kind"] == "step ended"), None)
-    status = ended["status"] if ended else "running"
-    duration = ended["duration_ms"] if ended else None
-    name, end = start["step"], _ms(ended) if ended else last
-    whole = scale.bar(_ms(start), end, f"whole {kind(status)}", f"{name}: {status}")
+def _step(scale: _Scale, start: StepStarted, own: Sequence[Entry], last: int) -> Iterator[Row]:
+    ended = next((e for e in own if isinstance(e, StepEnded)), None)
+    status = ended.status if ended else Status.RUNNING
+    end = _ms(ended) if ended else last
+    whole = scale.bar(_ms(start), end, f"whole {kind(status)}", f"{start.step}: {status}")
     cells = [
-        scale.bar(_ms(e) - (e["duration_ms"] or 0), _ms(e), "part", str(e["cell"]))
+        scale.bar(_ms(e) - (e.duration_ms or 0), _ms(e), "part", str(e.cell))
         for e in own
-        if e["kind"] == "cell ended"
+        if isinstance(e, CellEnded)
     ]
-    yield Row(name, None, status, duration, (whole, *cells))
-    events = [(entry, entry["event"]) for entry in own if entry["kind"] == "event"]
-    told = ("progress", "outcome")
-    hosts = {event["host"] for _, event in events if event["event"] in told and event.get("host")}
-    for host in sorted(hosts):
-        yield _host(scale, name, host, [pair for pair in events if pair[1].get("host") == host])
+    yield Row(start.step, None, status, ended.duration_ms if ended else None, (whole, *cells))
+    told = [(_ms(entry), entry.told) for entry in own if isinstance(entry, EventTold)]
+    events = [(time, e) for time, e in told if isinstance(e, Message | ChangeEnded) and e.host]
+    for host in sorted({str(event.host) for _, event in events}):
+        yield _host(scale, start.step, host, [pair for pair in events if pair[1].host == host])
 
 
-def _host(scale: _Scale, step: str, host: str, events: list[tuple[Entry, Any]]) -> Row:
+def _host(
+    scale: _Scale, step: str, host: str, events: list[tuple[int, Message | ChangeEnded]]
+) -> Row:
     bars, spent, status = [], 0, ""
-    for entry, event in events:
-        time = _ms(entry)
-        if event["event"] == "progress":
-            bars.append(scale.bar(time, time, "told", str(event.get("message", ""))))
-        elif event["event"] == "outcome":
-            took, word = event.get("duration_ms") or 0, event.get("outcome", "")
-            label = f"{event.get('action')} {event.get('resource')}: {word}, {took} ms"
+    for time, event in events:
+        if isinstance(event, Message):
+            bars.append(scale.bar(time, time, "told", event.message))
+        else:
+            took, word = event.duration_ms or 0, event.outcome
+            label = f"{event.action} {event.resource}: {word}, {took} ms"
             bars.append(scale.bar(time - took, time, kind(word), label))
             spent += took
             status = word if status in ("", "done") else status
@@ -113,4 +120,4 @@ def _host(scale: _Scale, step: str, host: str, events: list[tuple[Entry, Any]]) 
 
 
 def _ms(entry: Entry) -> int:
-    return round(datetime.fromisoformat(entry["time"]).timestamp() * 1000)
+    return round(datetime.fromisoformat(entry.time).timestamp() * 1000)

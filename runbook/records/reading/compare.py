@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from runbook.differences import Difference, Facts, differences, flat
+from runbook.events import others, words
 from runbook.records.archive.statement import PLAN, STATEMENT
+from runbook.records.journal.results import StepResults, of_record
 from runbook.records.journal.status import NOT_RUN
 from runbook.records.reading import search
 from runbook.records.reading.index import Run
@@ -53,7 +55,7 @@ def facts(folder: Path) -> Facts:
     found: Facts = {"operator": told["operator"]["principal"]}
     for name in (*_STATED, *_MADE_WITH):
         found |= flat(name, told[name])
-    for step in _read(folder / "results.json").get("steps", []):
+    for step in _steps(folder):
         found |= dict(_of_step(step))
     # The settings tell priorities, image and rules as they were declared.
     found |= flat("settings", _read(folder / PLAN).get("site", {}))
@@ -80,9 +82,9 @@ def _seen_by(folder: Path) -> Iterator[str]:
     for name in (BEFORE, AFTER):
         for host, resources in _read(folder / name).items():
             yield from (f"{name.removesuffix('.json')}/{host}/{r}/" for r in resources)
-    for step in _read(folder / "results.json").get("steps", []):
-        if step["status"] not in NOT_RUN:
-            yield from (f"results/{step['step']}/{what}" for what in _OF_STEP)
+    for step in _steps(folder):
+        if step.status not in NOT_RUN:
+            yield from (f"results/{step.step}/{what}" for what in _OF_STEP)
 
 
 def drift(archive: Path, wanted: Filter | None = None) -> tuple[Drift, ...]:
@@ -133,15 +135,21 @@ def _moved(state: Facts, before: Mapping[str, Any]) -> tuple[Difference, ...]:
     return differences(left, right)
 
 
-def _of_step(step: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    name = f"results/{step['step']}"
-    yield f"{name}/status", step["status"]
-    yield f"{name}/changes", [change.get("summary") for change in step["changes"]]
-    for outcome in step["outcomes"]:
-        where = f"{outcome.get('host')}/{outcome.get('resource')}"
-        yield f"{name}/change {where}", outcome.get("outcome")
-    for check in step["checks"]:
-        yield f"{name}/check {check.get('name')}/{check.get('where')}", check.get("seen")
+def _steps(folder: Path) -> tuple[StepResults, ...]:
+    results = of_record(folder)
+    return results.steps if results else ()
+
+
+def _of_step(step: StepResults) -> Iterator[tuple[str, Any]]:
+    name = f"results/{step.step}"
+    yield f"{name}/status", step.status
+    yield f"{name}/changes", [change.summary for change in step.changes]
+    for made in step.outcomes:
+        yield f"{name}/change {made.host}/{made.resource}", made.outcome
+    for check in step.checks:
+        yield f"{name}/check {check.name}/{check.where}", check.seen
+    for number, (kind, one) in enumerate(others(step)):
+        yield f"{name}/{kind} {number}", words(one)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from runbook.errors import BadInput
+from runbook.events import others, words
 from runbook.records.archive.ledger import FOLDER
 from runbook.records.archive.statement import KILLED, STATEMENT
+from runbook.records.journal.results import StepResults, of_record
 
 FILE = ".index.sqlite"
 VERSION = 1
@@ -167,20 +169,22 @@ def _words(told: Mapping[str, Any]) -> list[str]:
 def _steps(folder: Path, run_id: str) -> list[tuple[Any, ...]]:
     """Return a row for everything that was done; a change that was only planned is one, too."""
     try:
-        steps = json.loads((folder / "results.json").read_bytes())["steps"]
-        return [(folder.name, run_id, *row) for step in steps for row in _step(step)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        results = of_record(folder)
+    except (OSError, ValueError):
         return []
+    steps = results.steps if results else ()
+    return [(folder.name, run_id, step.step, *row) for step in steps for row in _step(step)]
 
 
-def _step(step: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    done = step["outcomes"]
-    tried = {(entry.get("host"), entry.get("resource")) for entry in done}
-    planned = [c for c in step["changes"] if (c.get("host"), c.get("resource")) not in tried]
-    for entry in (*done, *planned):
-        values = {"outcome": "planned", **entry, "step": step["step"]}
-        yield tuple(values.get(name) for name in STEP_COLUMNS[2:])
-    for check in step["checks"]:
-        outcome = "passed" if check.get("passed") else "not passed"
-        where, name = check.get("where"), check.get("name")
-        yield (step["step"], where, name, "check", outcome, None, check.get("seen"))
+def _step(step: StepResults) -> Iterator[tuple[Any, ...]]:
+    tried = {(made.host, made.resource) for made in step.outcomes}
+    for made in step.outcomes:
+        yield (*made.key, made.outcome, made.duration_ms, made.message)
+    for change in step.changes:
+        if (change.host, change.resource) not in tried:
+            yield (*change.key, "planned", None, None)
+    for check in step.checks:
+        outcome = "passed" if check.passed else "not passed"
+        yield (check.where, check.name, "check", outcome, None, check.seen)
+    for name, one in others(step):
+        yield (None, name, None, None, None, words(one))

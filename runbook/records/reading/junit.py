@@ -16,13 +16,14 @@ the conventions that testmoapp/junitxml collects.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from runbook.errors import BadInput
+from runbook.events import Check, others, words
 from runbook.records.archive import canonical
-from runbook.records.journal.results import Results
+from runbook.records.journal.results import Results, StepResults
 from runbook.records.journal.status import ENDED_WELL, NOT_RUN, Status
 
 RUN = "run"
@@ -44,10 +45,10 @@ def document(results: Results) -> bytes:
         UTF-8. Times are seconds with three digits; one that is not known is 0.000. A character
         that XML forbids stands as Python writes it, such as ``\x1b``.
     """
-    root = Element("testsuites", name=results["run_id"], time=_seconds(results["duration_ms"]))
-    root.extend(_step(results["site"], step) for step in results["steps"])
-    statuses = {step["status"] for step in results["steps"]}
-    if results["status"] not in ENDED_WELL | statuses:
+    root = Element("testsuites", name=results.run_id, time=_seconds(results.duration_ms))
+    root.extend(_step(results.site, step) for step in results.steps)
+    statuses = {step.status for step in results.steps}
+    if results.status not in ENDED_WELL | statuses:
         root.append(_run(results))
     for suite in root:
         _count(suite)
@@ -78,32 +79,33 @@ def write(path: Path, results: Results) -> None:
         ) from error
 
 
-def _step(site: str, step: Results) -> Element:
-    suite = Element("testsuite", name=step["step"], time=_seconds(step["duration_ms"]))
-    if step["started"] is not None:
-        suite.set("timestamp", step["started"])
+def _step(site: str, step: StepResults) -> Element:
+    suite = Element("testsuite", name=step.step, time=_seconds(step.duration_ms))
+    if step.started is not None:
+        suite.set("timestamp", step.started)
     properties = SubElement(suite, "properties")
-    for name, value in _properties(step).items():
+    for name, value in _properties(step):
         SubElement(properties, "property", name=name, value=value)
-    case = _case(suite, site, step["notebook"], step["duration_ms"])
-    messages = [error.get("message", "") for error in step["errors"]]
-    _add_end(case, step["status"], [step["reason"], *messages])
-    for check in step["checks"]:
-        _add_failure(_case(suite, site, check["name"], None), check)
+    case = _case(suite, site, step.notebook, step.duration_ms)
+    _add_end(case, step.status, [step.reason, *(error.message for error in step.errors)])
+    for check in step.checks:
+        _add_failure(_case(suite, site, check.name, None), check)
     return suite
 
 
-def _properties(step: Results) -> dict[str, str]:
-    counts, digest = step["counts"], step["digest"]
-    told = {"status": step["status"]}
-    told |= {"changes planned": str(counts["changes"]), "changes made": str(counts["done"])}
-    return told | ({"digest": digest} if digest is not None else {})
+def _properties(step: StepResults) -> Iterator[tuple[str, str]]:
+    yield "status", step.status
+    yield "changes planned", str(step.counts.changes)
+    yield "changes made", str(step.counts.done)
+    if step.digest is not None:
+        yield "digest", step.digest
+    yield from ((name, words(one)) for name, one in others(step))
 
 
 def _run(results: Results) -> Element:
-    suite = Element("testsuite", name=RUN, time=_seconds(None), timestamp=results["started"])
-    case = _case(suite, results["site"], RUN, None)
-    _add_end(case, results["status"], [results["reason"]])
+    suite = Element("testsuite", name=RUN, time=_seconds(None), timestamp=results.started)
+    case = _case(suite, results.site, RUN, None)
+    _add_end(case, results.status, [results.reason])
     return suite
 
 
@@ -133,13 +135,12 @@ def _add_end(case: Element, status: str, texts: Iterable[str]) -> None:
     SubElement(case, tag, type=status, message=message).text = "\n".join(told) or status
 
 
-def _add_failure(case: Element, check: Results) -> None:
-    if check.get("passed") is True:
+def _add_failure(case: Element, check: Check) -> None:
+    if check.passed:
         return
-    told = {name: check.get(name) for name in ("expected", "seen", "where")}
-    message = f"expected {told['expected']}, seen {told['seen']}"
+    message = f"expected {check.expected}, seen {check.seen}"
     failure = SubElement(case, "failure", type="check", message=message)
-    failure.text = "\n".join(f"{name}: {value}" for name, value in told.items())
+    failure.text = f"expected: {check.expected}\nseen: {check.seen}\nwhere: {check.where}"
 
 
 def _count(element: Element) -> None:

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runbook.errors import RunbookError
+from runbook.events import to_json
 from runbook.masking.gate import gate
 from runbook.masking.redact import MASKER
 from runbook.records.archive import canonical
 from runbook.records.archive.archive import Archive, Sealed
 from runbook.records.archive.statement import PLAN, STATEMENT, WITHHELD, Context, Links, compose
-from runbook.records.journal.journal import Entry, read
+from runbook.records.journal.entries import Entry, RunOpened, read
 from runbook.records.journal.results import Results, collect
 from runbook.records.keeping import approve
 from runbook.records.verify import witness
@@ -58,7 +59,7 @@ def warm() -> None:
         import_module(name)
 
 
-def publish(folder: Path, run_id: str, archive: Archive) -> tuple[Results, Sealed]:
+def publish(folder: Path, run_id: str, archive: Archive) -> tuple[Results | None, Sealed]:
     """Write what the journal amounts to, look for secrets once more, and seal the folder.
 
     Args:
@@ -71,7 +72,7 @@ def publish(folder: Path, run_id: str, archive: Archive) -> tuple[Results, Seale
         Refused: The key cannot sign.
     """
     entries = read(folder / JOURNAL)
-    results: Results = {}
+    results = None
     context = archive.context(run_id)
     if entries:  # else it was killed before it wrote a line
         results = collect(entries)
@@ -127,8 +128,8 @@ def _told(fleet: Fleet, text: str, host: str) -> str:
 
 def _write(folder: Path, entries: Sequence[Entry], results: Results) -> None:
     before, after = evidence.states(entries)
-    documents: dict[str, dict[str, Any]] = {"before.json": before, "after.json": after}
-    for name, content in ({RESULTS: results} | documents).items():
+    documents = {RESULTS: to_json(results), "before.json": before, "after.json": after}
+    for name, content in documents.items():
         canonical.write(folder / name, canonical.document(content))
     canonical.write(folder / "changes.diff", evidence.changes_diff(results).encode())
     if not (folder / PLAN).exists():  # else it is the one that was approved
@@ -138,14 +139,15 @@ def _write(folder: Path, entries: Sequence[Entry], results: Results) -> None:
 def _context(folder: Path, entries: Sequence[Entry], archive: Archive) -> Context:
     """Return what the files of a run do not say, as its journal tells it."""
     opened = entries[0]
-    told = {**opened["context"], "links": Links(**opened["context"]["links"])}
+    assert isinstance(opened, RunOpened)
+    told = {**opened.context, "links": Links(**opened.context["links"])}
     context = replace(Context(**told), host_keys=evidence.host_keys(entries) or None)
-    if not opened["emergency"]:
+    if not opened.emergency:
         return context
-    who = archive.identity(opened["run_id"])
+    who = archive.identity(opened.run_id)
     by = who.principal or f"{who.account['os_user']}@{who.account['host']}"
     plan = (folder / PLAN).read_bytes()
-    approval = approve.emergency(plan, by, str(context.reason), opened["time"])
+    approval = approve.emergency(plan, by, str(context.reason), opened.time)
     return replace(context, approval=approval)
 
 
@@ -162,7 +164,7 @@ def _draw(folder: Path, run_id: str, archive: Archive, context: Context) -> None
 
 
 def _withheld(
-    folder: Path, run_id: str, archive: Archive, found: str, results: Results
+    folder: Path, run_id: str, archive: Archive, found: str, results: Results | None
 ) -> Withheld:
     """Put the record aside, for its owner alone, and return the error that says so."""
     aside = folder.replace(folder.with_name(WITHHELD + run_id))
@@ -170,7 +172,7 @@ def _withheld(
     archive.ledger.append("note", run_id=run_id, reason=f"withheld: {found}"[:500])
     return Withheld(
         f"the record of {run_id} is not published: {found}; the run itself ended as "
-        f"{results.get('status', 'killed')}",
+        f"{results.status if results else 'killed'}",
         todo="find out what wrote it, and change a secret that was found; it is in "
         f"{aside}, which only you can read",
     )

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from runbook.records.journal.journal import Entry
+from runbook.events import HostKeys, Observed, Planned, State, to_json
+from runbook.records.journal.entries import Entry, RunOpened, told
 from runbook.records.journal.results import Results
-
-State = dict[str, dict[str, dict[str, str]]]
 
 
 def states(entries: Sequence[Entry]) -> tuple[State, State]:
@@ -24,13 +23,13 @@ def states(entries: Sequence[Entry]) -> tuple[State, State]:
     """
     before: State = {}
     after: State = {}
-    told: set[str] = set()
-    for event in _events(entries, "state"):
-        if event["moment"] == "after":
-            _add(after, event["seen"])
-        elif event["step"] not in told:  # a cell that was run again tells of a later moment
-            told.add(event["step"])
-            _add(before, event["seen"])
+    begun: set[str] = set()
+    for step, event in told(entries, Observed):
+        if event.moment == "after":
+            _add(after, event.seen)
+        elif step not in begun:  # a cell that was run again tells of a later moment
+            begun.add(step)
+            _add(before, event.seen)
     return before, after
 
 
@@ -40,12 +39,14 @@ def plan(entries: Sequence[Entry]) -> dict[str, Any]:
     Args:
         entries: The run's journal.
     """
-    settings = entries[0]["settings"]
+    opened = entries[0]
+    assert isinstance(opened, RunOpened)
     steps: dict[str, Any] = {}
-    for event in _events(entries, "plan"):
-        if event.get("sealed"):
-            steps.setdefault(event["step"], event["sealed"])
-    return {"site": settings, "image": settings.get("traefik.image"), "steps": steps}
+    for step, event in told(entries, Planned):
+        if event.sealed:
+            steps.setdefault(step, to_json(event.sealed))
+    image = opened.settings.get("traefik.image")
+    return {"site": opened.settings, "image": image, "steps": steps}
 
 
 def changes_diff(results: Results) -> str:
@@ -55,13 +56,7 @@ def changes_diff(results: Results) -> str:
 
 def host_keys(entries: Sequence[Entry]) -> dict[str, str]:
     """Return the fingerprint of every key that a host proved to have."""
-    return {host: key for event in _events(entries, "hosts") for host, key in event["keys"].items()}
-
-
-def _events(entries: Sequence[Entry], kind: str) -> Iterator[Any]:
-    for entry in entries:
-        if entry["kind"] == "event" and entry["event"].get("event") == kind:
-            yield entry["event"]
+    return {host: key for _, event in told(entries, HostKeys) for host, key in event.keys.items()}
 
 
 def _add(state: State, seen: State) -> None:
@@ -70,14 +65,9 @@ def _add(state: State, seen: State) -> None:
 
 
 def _differences(results: Results) -> Iterator[str]:
-    for step in results["steps"]:
-        done = {
-            (made.get("host"), made.get("resource"), made.get("action"))
-            for made in step["outcomes"]
-            if made.get("outcome") == "done"
-        }
-        for change in step["changes"]:
-            names = ("host", "resource", "action")
-            if results["mode"] == "plan" or tuple(change.get(n) for n in names) in done:
-                yield f"# {step['step']}: {change.get('host')}: {change.get('summary')}\n"
-                yield f"{change['diff']}\n" if change.get("diff") else ""
+    for step in results.steps:
+        done = {made.key for made in step.outcomes if made.outcome == "done"}
+        for change in step.changes:
+            if results.mode == "plan" or change.key in done:
+                yield f"# {step.step}: {change.host}: {change.summary}\n"
+                yield f"{change.diff}\n" if change.diff else ""

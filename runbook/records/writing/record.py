@@ -17,8 +17,9 @@ from runbook.masking.redact import MASKER
 from runbook.records.archive import canonical
 from runbook.records.archive.archive import Archive, Sealed
 from runbook.records.archive.statement import KILLED, SPOOL, WITHHELD
+from runbook.records.journal.entries import KernelStarted, RunEnded
 from runbook.records.journal.journal import KERNEL_FOLDER, Journal, Listener
-from runbook.records.journal.results import Results, collect
+from runbook.records.journal.results import Results, StepResults, collect
 from runbook.records.journal.status import ENDED_WELL, Status
 from runbook.records.writing.closing import JOURNAL, Withheld, publish
 
@@ -93,6 +94,7 @@ class Record:
             self.folder = self.folder.replace(self.folder.with_name(self.run_id))
         finally:
             self.journal.close()  # held until now: what nobody holds, the next run takes for killed
+        assert results is not None  # its journal has been begun
         return results, sealed
 
 
@@ -133,22 +135,24 @@ def _abandoned(spool: Path) -> Journal | None:
 
 
 def _close_killed(spool: Path, run_id: str, journal: Journal, archive: Archive) -> Path:
-    kinds = {entry["kind"] for entry in journal.entries}
-    final = spool.with_name(run_id + ("" if "run closed" in kinds else KILLED))
+    ended = [entry for entry in journal.entries if isinstance(entry, RunEnded)]
+    closed = any(entry.kind == "run closed" for entry in ended)
+    final = spool.with_name(run_id + ("" if closed else KILLED))
     if archive.is_closed(run_id):  # it only wants its name
         journal.close()
         return spool.replace(final)
     for unfinished in spool.rglob(".*.new"):
         unfinished.unlink()
     for entry in journal.entries:
-        if entry["kind"] == "kernel started":
-            _remove_sockets(entry["folder"])
-    if kinds and not kinds & {"run closed", "run killed"}:  # the latter: its finder was killed, too
-        journal.write("run killed", status=Status.KILLED.value, reason="the runner was killed")
+        if isinstance(entry, KernelStarted):
+            _remove_sockets(entry.folder)
+    if journal.entries and not ended:  # else it came to its end, or its finder was killed, too
+        reason = "the runner was killed"
+        journal.write(RunEnded(kind="run killed", status=Status.KILLED, reason=reason))
     journal.close()
-    for step in collect(journal.entries)["steps"] if kinds else ():
-        if (spool / step["notebook"]).exists():
-            _mark_killed(spool / step["notebook"], step)
+    for step in collect(journal.entries).steps if journal.entries else ():
+        if (spool / step.notebook).exists():
+            _mark_killed(spool / step.notebook, step)
     publish(spool, run_id, archive)
     return spool.replace(final)
 
@@ -159,19 +163,19 @@ def _remove_sockets(folder: str) -> None:
         shutil.rmtree(Path(tempfile.gettempdir()) / folder, ignore_errors=True)
 
 
-def _mark_killed(path: Path, step: Results) -> None:
+def _mark_killed(path: Path, step: StepResults) -> None:
     """Have a notebook say what the results say of its step; nobody was left to do it."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    ended = {cell["cell"]: Status(cell["status"]) for cell in step["cells"]}
+    ended = {cell.cell: cell.status for cell in step.cells}
     about = notebook["metadata"]
     for cell in notebook["cells"]:
         mark = cell["metadata"]["papermill"]
         if mark["status"] == Status.RUNNING:  # as it was saved last
             status = ended.get(cell["id"], Status.KILLED)
             mark.update(status=status.value, exception=status not in ENDED_WELL)
-    if step["status"] == Status.KILLED:
+    if step.status is Status.KILLED:
         about["papermill"]["exception"] = True
-    about["runbook"] = {"status": step["status"], "reason": step["reason"]}
+    about["runbook"] = {"status": step.status, "reason": step.reason}
     _write(path, notebook)
 
 

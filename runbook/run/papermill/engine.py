@@ -21,8 +21,8 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.log import logger
 
 from runbook.errors import BadInput
+from runbook.events import MIME, SWITCH
 from runbook.masking.secret import KNOWN
-from runbook.notebook.events import MIME, SWITCH
 from runbook.records.journal.status import ExitStatus, Status
 from runbook.run.kernels import Kernel, LocalKernelManager
 from runbook.run.notebooks import declared_parameters

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,26 @@ from nbformat import NotebookNode
 from papermill.engines import NotebookExecutionManager
 from papermill.iorw import write_ipynb
 
+from runbook.events import ChangeEnded, Verdict
 from runbook.masking.redact import MASKER
 from runbook.records.archive import canonical
+from runbook.records.journal.entries import (
+    Cell,
+    CellEnded,
+    CellStarted,
+    EventTold,
+    NotebookEnded,
+    OfStep,
+)
 from runbook.records.journal.status import ENDED_WELL, Status, together
 
-Report = Callable[..., None]
-"""Is told what happens: a kind (``cell started``, ``cell ended``, ``event``, ``notebook ended``)
-and its particulars by name. Called from the thread that runs the notebook."""
+Report = Callable[[OfStep], None]
+"""Is told what happens, without the step. Called from the thread that runs the notebook."""
 
 REASON_LENGTH = 500
 
 
-def silent(_kind: str, **_particulars: Any) -> None:
+def silent(_entry: OfStep) -> None:
     """Report to nobody."""
 
 
@@ -64,14 +73,15 @@ class HonestManager(NotebookExecutionManager):  # type: ignore[misc]
         masked: NotebookNode = nbformat.from_dict(MASKER.mask_notebook(self.nb))  # type: ignore[no-untyped-call]
         return masked
 
-    def hear(self, event: Mapping[str, Any]) -> None:
+    def hear(self, event: dict[str, Any]) -> None:
         """Take in what the running cell tells, and pass it on."""
-        if event.get("event") == "outcome" and event.get("outcome") == "done":
-            self._heard.add(Status.CHANGED)
-        passed, failed = event.get("checks_passed"), event.get("checks_failed")
-        if event.get("event") == "verdict" and passed and not failed:
-            self._heard.add(Status.VERIFIED)
-        self.report("event", event=event)
+        entry = EventTold(event=event)
+        match entry.told:
+            case ChangeEnded(outcome="done"):
+                self._heard.add(Status.CHANGED)
+            case Verdict(checks_passed=passed, checks_failed=failed) if passed and not failed:
+                self._heard.add(Status.VERIFIED)
+        self.report(entry)
 
     @property
     def achieved(self) -> Status:
@@ -103,7 +113,7 @@ class HonestManager(NotebookExecutionManager):  # type: ignore[misc]
         self._heard.clear()
         if cell.cell_type == "code":
             super().cell_start(cell, cell_index)
-            self.report("cell started", cell=cell.get("id"), index=cell_index)
+            self.report(CellStarted(cell=cell.get("id"), index=cell_index))
         else:
             cell.metadata.papermill["start_time"] = self.now().isoformat()
 
@@ -125,7 +135,7 @@ class HonestManager(NotebookExecutionManager):  # type: ignore[misc]
         if broken:
             self.save()
         if cell.cell_type == "code":
-            self.report("cell ended", **_summary(cell, cell_index))
+            self.report(CellEnded(**asdict(_summary(cell, cell_index))))
 
     def notebook_complete(self, **_: Any) -> None:
         """Write how the notebook ended; cells that were not reached stay marked so."""
@@ -136,20 +146,13 @@ class HonestManager(NotebookExecutionManager):  # type: ignore[misc]
         marks["exception"] = self.status not in ENDED_WELL
         self.cleanup_pbar()
         self.save()
-        cells = [
-            _summary(cell, index)
-            for index, cell in enumerate(self.nb.cells)
-            if cell.cell_type == "code"
-        ]
-        self.report("notebook ended", status=self.status.value, reason=self.reason, cells=cells)
+        code = [(n, cell) for n, cell in enumerate(self.nb.cells) if cell.cell_type == "code"]
+        cells = tuple(_summary(cell, number) for number, cell in code)
+        self.report(NotebookEnded(status=self.status, reason=self.reason, cells=cells))
 
 
-def _summary(cell: NotebookNode, index: int) -> dict[str, Any]:
+def _summary(cell: NotebookNode, index: int) -> Cell:
     marks = cell.metadata.papermill
     seconds = marks["duration"]
-    return {
-        "cell": cell.get("id"),
-        "index": index,
-        "status": marks["status"],
-        "duration_ms": None if seconds is None else round(seconds * 1000),
-    }
+    duration_ms = None if seconds is None else round(seconds * 1000)
+    return Cell(cell.get("id"), index, Status(marks["status"]), duration_ms)

@@ -17,6 +17,7 @@ from headless import (
     Workplace,
     agrees,
     check,
+    entry,
     made,
     own_temporary_files,
     plan,
@@ -25,11 +26,12 @@ from headless import (
 )
 
 from runbook.errors import BadInput, Refused
+from runbook.events import to_json
 from runbook.records.archive import canonical
 from runbook.records.archive.archive import Archive
 from runbook.records.archive.ledger import Ledger
 from runbook.records.archive.statement import KILLED, SPOOL, Context
-from runbook.records.journal.journal import Entry, read
+from runbook.records.journal.entries import DeclaredStep, Entry, RunOpened, read
 from runbook.records.journal.status import Status
 from runbook.records.keeping import approve
 from runbook.records.reading.report import report
@@ -69,15 +71,17 @@ def opened(records: Path, by: str = ALICE) -> Record:
     record = Record(Archive(records, signer(by)), "lab", ignore)
     record.archive.open_run(record.run_id, site="lab", mode="apply", context=CONTEXT)
     record.journal.write(
-        "run opened",
-        run_id=record.run_id,
-        site="lab",
-        site_file="lab.yml",
-        settings={"name": "lab", "traefik.image": "traefik:v3.7.1"},
-        mode="apply",
-        context=asdict(CONTEXT),
-        emergency=False,
-        steps=STEPS,
+        entry(
+            "run opened",
+            run_id=record.run_id,
+            site="lab",
+            site_file="lab.yml",
+            settings={"name": "lab", "traefik.image": "traefik:v3.7.1"},
+            mode="apply",
+            context=asdict(CONTEXT),
+            emergency=False,
+            steps=STEPS,
+        )
     )
     return record
 
@@ -103,15 +107,15 @@ def executed(folder: Path, *cells: str, ended: str = "running") -> None:
 def in_its_first_step(record: Record) -> None:
     """Have a record be in the middle of its first step."""
     executed(record.folder, "unchanged", "running", "never ran")
-    record.journal.write("step started", step="network", notebook="network.ipynb")
+    record.journal.write(entry("step started", step="network", notebook="network.ipynb"))
     cell = {"cell": "a", "index": 0, "status": "unchanged", "duration_ms": 1}
-    record.journal.write("cell ended", step="network", **cell)
+    record.journal.write(entry("cell ended", step="network", **cell))
 
 
 def at_its_end(record: Record) -> None:
     """Have a record be that of a run whose one step is over, and that only wants its seal."""
     executed(record.folder, "changed", ended="changed")
-    event = {"event": "outcome", "step": "network", "outcome": "done", "host": "docker01"}
+    event = {"step": "network", **made("docker01")}
     cell = {"cell": "a", "index": 0, "status": "changed", "duration_ms": 1}
     end = {"status": "changed", "reason": ""}
     told: list[tuple[str, dict[str, Any]]] = [
@@ -122,9 +126,9 @@ def at_its_end(record: Record) -> None:
         ("step ended", {**end, "duration_ms": 2}),
     ]
     for kind, particulars in told:
-        record.journal.write(kind, step="network", **particulars)
+        record.journal.write(entry(kind, step="network", **particulars))
     over = {"status": "completed", "reason": "", "exit_status": 0, "duration_ms": 3}
-    record.journal.write("run closed", **over)
+    record.journal.write(entry("run closed", **over))
 
 
 def killed(record: Record) -> Path:
@@ -165,7 +169,7 @@ class TestKilledRuns:
 
         assert record.name == run_id + KILLED
         assert not left_over.exists()
-        assert read(record / JOURNAL)[-1]["kind"] == "run killed"
+        assert read(record / JOURNAL)[-1].kind == "run killed"
         assert [step["status"] for step in results["steps"]] == ["killed", "never ran"]
         assert (results["status"], results["exit_status"]) == ("killed", None)
         assert list(statuses(record / "network.ipynb").values()) == [
@@ -226,7 +230,7 @@ class TestKilledRuns:
     def test_what_no_ledger_knows_is_left_alone(self, records: Path, bobs: Archive) -> None:
         """What did something is nobody's to remove, whoever wrote it."""
         record = Record(Archive(records, signer(ALICE)), "lab", ignore)
-        record.journal.write("run opened", run_id=record.run_id)
+        record.journal.write(entry("run opened", run_id=record.run_id))
         left = killed(record)
 
         assert close_killed(bobs) == []
@@ -275,13 +279,13 @@ class TestKilledRuns:
         """A notebook that had come to its end is part of a step that was killed."""
         record = opened(records)
         executed(record.folder, "unchanged", "verified", ended="verified")
-        record.journal.write("step started", step="network", notebook="network.ipynb")
+        record.journal.write(entry("step started", step="network", notebook="network.ipynb"))
         cells = [
             {"cell": name, "index": index, "status": status, "duration_ms": 1}
             for index, (name, status) in enumerate((("a", "unchanged"), ("b", "verified")))
         ]
         end = {"status": "verified", "reason": "", "cells": cells}
-        record.journal.write("notebook ended", step="network", **end)
+        record.journal.write(entry("notebook ended", step="network", **end))
         killed(record)
         (closed,) = close_killed(bobs)
 
@@ -293,7 +297,7 @@ class TestKilledRuns:
         record = opened(records)
         in_its_first_step(record)
         cell = {"cell": "b", "index": 1, "status": "changed", "duration_ms": 1}
-        record.journal.write("cell ended", step="network", **cell)
+        record.journal.write(entry("cell ended", step="network", **cell))
         killed(record)
         (closed,) = close_killed(bobs)
 
@@ -319,7 +323,7 @@ class TestKilledRuns:
         assert left_over.exists()
         (record,) = close_killed(bobs)
 
-        assert [e["kind"] for e in read(record / JOURNAL)].count("run killed") == 1
+        assert [e.kind for e in read(record / JOURNAL)].count("run killed") == 1
         assert by_both(bobs.folder) == (0, [])
 
     def test_cut_off_line(self, left_over: Path, bobs: Archive) -> None:
@@ -328,7 +332,7 @@ class TestKilledRuns:
             journal.write('{"seq":9,"kind":"step en')
         (record,) = close_killed(bobs)
 
-        assert [e["seq"] for e in read(record / JOURNAL)] == [0, 1, 2, 3]
+        assert [e.seq for e in read(record / JOURNAL)] == [0, 1, 2, 3]
         assert agrees(record, None)["status"] == "killed"
 
     def test_what_was_half_written(self, left_over: Path, bobs: Archive) -> None:
@@ -360,7 +364,7 @@ class TestKilledRuns:
             folder.mkdir()
         record = opened(records)
         for name in ("runbook-abc", "other", f"runbook-/../../{records.parent}/runbook-x"):
-            record.journal.write("kernel started", folder=name)
+            record.journal.write(entry("kernel started", folder=name))
         killed(record)
         close_killed(bobs)
 
@@ -380,7 +384,7 @@ class TestKilledWhileClosing:
 
         assert closed.name == record.run_id
         assert agrees(closed, 0)["steps"][0]["status"] == "changed"
-        assert [e["kind"] for e in read(closed / JOURNAL)][-1] == "run closed"
+        assert [e.kind for e in read(closed / JOURNAL)][-1] == "run closed"
         assert (told(closed)["outcome"], told(closed)["signer"]) == ("changed", BOB)
         assert by_both(records) == (0, [])
 
@@ -426,7 +430,9 @@ class TestKilledWhileClosing:
         record = opened(records)
         (at_its_end if ended else in_its_first_step)(record)
         if not ended:
-            record.journal.write("run killed", status="killed", reason="the runner was killed")
+            record.journal.write(
+                entry("run killed", status="killed", reason="the runner was killed")
+            )
         publish(record.folder, record.run_id, record.archive)
         sealed = (record.folder / "statement.json").read_bytes()
         killed(record)
@@ -492,7 +498,7 @@ class TestPublish:
         at_its_end(record)
         results, sealed = record.close()
 
-        assert json.loads((record.folder / RESULTS).read_text()) == results
+        assert json.loads((record.folder / RESULTS).read_text()) == to_json(results)
         assert json.loads((record.folder / "plan.json").read_text()) == {
             "schema": 1,
             "site": {"name": "lab", "traefik.image": "traefik:v3.7.1"},
@@ -502,7 +508,7 @@ class TestPublish:
         assert json.loads((record.folder / "before.json").read_text()) == {}
         assert (record.folder / "changes.diff").read_text() == ""
         assert "<title>Applied to lab: completed" in (record.folder / "report.html").read_text()
-        assert sealed.run_id == results["run_id"] == record.run_id
+        assert sealed.run_id == results.run_id == record.run_id
 
     def test_key_that_cannot_sign_any_more(
         self, records: Path, monkeypatch: pytest.MonkeyPatch
@@ -705,7 +711,7 @@ class TestOpening:
 
         def listen(entry: Entry) -> None:
             lines = Ledger(place.records, ALICE).lines()
-            entered.append((entry["kind"], [line["event"] for line in lines]))
+            entered.append((entry.kind, [line["event"] for line in lines]))
 
         place.run(mode="apply", key=key("alice"), listener=listen)
 
@@ -718,16 +724,13 @@ class TestOpening:
         place.run(mode="apply", ticket="CHG-7", reason="why", key=key("alice"))
         opened = place.entries[0]
 
-        assert opened["settings"] == {"name": "testsite", "keepalived.vip": "10.0.0.2"}
-        assert (opened["context"]["ticket"], opened["context"]["reason"]) == ("CHG-7", "why")
-        assert opened["context"]["site_sha256"] == canonical.sha256(
-            canonical.line(opened["settings"])
-        )
-        assert opened["context"]["tool"]["name"]
-        assert (opened["emergency"], opened["mode"]) == (False, "apply")
-        assert opened["steps"] == [
-            {"step": "network", "notebook": "00_network.ipynb", "skipped": False}
-        ]
+        assert isinstance(opened, RunOpened)
+        assert opened.settings == {"name": "testsite", "keepalived.vip": "10.0.0.2"}
+        assert (opened.context["ticket"], opened.context["reason"]) == ("CHG-7", "why")
+        assert opened.context["site_sha256"] == canonical.sha256(canonical.line(opened.settings))
+        assert opened.context["tool"]["name"]
+        assert (opened.emergency, opened.mode) == (False, "apply")
+        assert opened.steps == (DeclaredStep("network", "00_network.ipynb", skipped=False),)
 
     def test_secret_in_a_reason(self, place: Workplace) -> None:
         """What looks like a secret in ticket or reason is in no file, the ledger included."""
@@ -746,8 +749,8 @@ class TestOpening:
         killed(record)
         place.run(key=key("bob"))
 
-        assert [entry["kind"] for entry in place.entries[:2]] == ["run opened", "record closed"]
-        assert place.entries[1]["record"] == record.run_id + KILLED
+        assert [entry.kind for entry in place.entries[:2]] == ["run opened", "record closed"]
+        assert place.entries[1].record == record.run_id + KILLED
         assert by_both(place.records) == (0, [])
 
 
@@ -883,7 +886,7 @@ class TestEmergency:
         lines = read(record.folder / JOURNAL)
         record.journal.close()
         (record.folder / JOURNAL).write_text(
-            json.dumps(dict(lines[0]) | {"emergency": True}) + "\n"
+            json.dumps(to_json(lines[0]) | {"emergency": True}) + "\n"
         )
         (closed,) = close_killed(bobs)
 

@@ -28,13 +28,13 @@ from runbook.masking.secret import Registry
 from runbook.masking.variants import variants
 from runbook.records.archive.archive import Archive
 from runbook.records.archive.ledger import Ledger
-from runbook.records.journal.journal import Entry
+from runbook.records.journal.entries import Entry
 from runbook.records.writing.closing import Withheld
 from runbook.run import kernels
 
 MASK = "[masked:edge.auth]"
 LEARN = """
-from runbook.notebook.events import emit, tell_secret
+from runbook.events import *
 from runbook.masking.secret import KNOWN, Secret
 
 KNOWN.listen(tell_secret)
@@ -69,23 +69,23 @@ CHANNELS = {
 """Ways out, by what they are; each is a cell. What they show has the mask in it."""
 
 TOLD = {
-    "progress": "emit('progress', STEP, host='docker01', message='with ' + value)",
-    "check": "emit('check', STEP, name='c', where='h', expected=value, seen=value, passed=True)",
+    "progress": "emit(STEP, Message('docker01', 'with ' + value))",
+    "check": "emit(STEP, Check('c', 'h', value, value))",
     "outcome": (
-        "emit('outcome', STEP, host='docker01', resource='file', action='update',"
-        " outcome='done', duration_ms=1, message=value)"
+        "emit(STEP, ChangeEnded('docker01', 'file', 'update', outcome='done', duration_ms=1,"
+        " message=value))"
     ),
     "state": (
-        "emit('state', STEP, moment='before', seen={'docker01': {'file': {'text': value}}})\n"
-        "emit('state', STEP, moment='after', seen={'docker01': {value: {'text': value}}})"
+        "emit(STEP, Observed('before', {'docker01': {'file': {'text': value}}}))\n"
+        "emit(STEP, Observed('after', {'docker01': {value: {'text': value}}}))"
     ),
     "plan": (
-        "emit('plan', STEP, digest='0' * 64, sealed={'digest': '0' * 64, 'changes': [], 'files':"
-        " {'docker01': {'/etc/f': value}}, 'observed': {}}, changes=[{'host': 'docker01',"
-        " 'resource': 'file', 'action': 'update', 'before': '', 'after': value + '\\n',"
-        " 'diff': '+' + value, 'summary': 'update file', 'undo': 'restore'}])"
+        "part = Part('0' * 64, {}, {'docker01': {'/etc/f': value}}, ())\n"
+        "change = PlannedChange('docker01', 'file', 'update', before='', after=value + '\\n',"
+        " diff='+' + value, summary='update file', undo='restore')\n"
+        "emit(STEP, Planned('0' * 64, (change,), part))"
     ),
-    "error": "emit('error', STEP, host=None, kind='X', exit_code=1, message=value)",
+    "error": "emit(STEP, Failure(None, 'X', 1, value))",
     "not masked in the kernel": (
         "from IPython.display import display\n"
         "event = {'event': 'progress', 'step': STEP, 'host': None, 'message': value}\n"
@@ -452,7 +452,7 @@ class TestTwoRuns:
         place.cells("leaks", f"tell(**{plan()})", leak, after=("learns",))
         result = place.run(key=key("alice"))
 
-        assert [s["status"] for s in result.results["steps"]] == ["unchanged", "unchanged"]
+        assert [s.status for s in result.results.steps] == ["unchanged", "unchanged"]
         assert MASK in (result.record / "10_leaks.ipynb").read_text()
         assert hits(place.records, VALUES["plain"]) == []
 

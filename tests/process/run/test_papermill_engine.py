@@ -9,11 +9,12 @@ from typing import Any
 
 import nbformat
 import pytest
-from headless import NOTEBOOKS, Workplace, statuses
+from headless import NOTEBOOKS, VERDICT, Workplace, check, made, statuses
 
 from runbook.errors import BadInput
 from runbook.masking.redact import Masker
 from runbook.masking.secret import Registry
+from runbook.records.journal.entries import CellStarted, EventTold, NotebookEnded, OfStep
 from runbook.run import kernels
 from runbook.run.kernels import Kernel
 from runbook.run.papermill import engine, manager
@@ -21,7 +22,7 @@ from runbook.run.serving import PapermillException, papermill, serve
 
 NEVER_RAN = "never ran"
 
-Told = list[tuple[str, dict[str, Any]]]
+Told = list[OfStep]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def served(kernel: Kernel, tmp_path: Path, told: Told) -> Callable[..., Path]:
         supervision = {
             "kernel": kernel,
             "save_to": output,
-            "report": lambda kind, **particulars: told.append((kind, particulars)),
+            "report": told.append,
         } | options
         parameters = {"site": site, "mode": "plan"}
         kernel.submit(
@@ -118,9 +119,8 @@ class TestTruth:
             assert set(statuses(tmp_path / f"{name}.ipynb").values()) == {"unchanged"}
 
 
-DONE = {"event": "outcome", "outcome": "done"}
-FAILED = {"event": "outcome", "outcome": "failed"}
-PROOF = {"event": "verdict", "checks_passed": 2, "checks_failed": 0}
+DONE, FAILED = made("docker01"), made("docker01", "failed")
+PROOF = VERDICT | {"checks_passed": 2, "checks_failed": 0}
 
 
 class TestAchievement:
@@ -137,7 +137,8 @@ class TestAchievement:
             ([PROOF, DONE], "changed"),
             ([PROOF | {"checks_failed": 1}], "unchanged"),
             ([{"event": "verdict", "mode": "plan", "changes": 2}], "unchanged"),
-            ([{"event": "check", "passed": True}], "unchanged"),
+            ([check("holds")], "unchanged"),
+            ([PROOF | {"checks_passed": "2"}], "unchanged"),
         ],
     )
     def test_is_what_it_told(
@@ -157,7 +158,10 @@ class TestAchievement:
 
     def test_with_a_kernel_of_its_own(self, place: Workplace) -> None:
         """With papermill alone notebooks tell it, too."""
-        code = "from runbook.notebook.events import emit\nemit('outcome', 'own', outcome='done')"
+        code = (
+            "from runbook.events import ChangeEnded, emit\n"
+            "emit('own', ChangeEnded('h', 'file /etc/f', 'update', 'done', ''))"
+        )
         place.cells("own", code)
         output = place.folder / "out.ipynb"
         run(place.folder / place.steps[0].notebook, output)
@@ -191,7 +195,7 @@ class TestSecrets:
         output = served("tells", site=str(tmp_path / "events.json"))
 
         assert registry.values == ((self.VALUE, "vault"),)
-        assert [particulars["event"] for kind, particulars in told if kind == "event"] == events[1:]
+        assert [entry.event for entry in told if isinstance(entry, EventTold)] == events[1:]
         assert self.VALUE not in output.read_text()
 
     @pytest.mark.parametrize("place_of_it", range(480, 505, 3))
@@ -238,8 +242,8 @@ class TestOutput:
         """While a cell runs the file is a whole notebook that says so."""
         seen: list[list[str]] = []
 
-        def report(kind: str, **particulars: Any) -> None:
-            if kind == "cell started" and particulars["cell"] == "fault":
+        def report(entry: OfStep) -> None:
+            if isinstance(entry, CellStarted) and entry.cell == "fault":
                 seen.append(list(statuses(tmp_path / "completes.ipynb").values()))
 
         served("completes", report=report)
@@ -268,20 +272,22 @@ class TestEvents:
         output = served("tells", site=str(tmp_path / "events.json"))
         cell = json.loads(output.read_text())["cells"][3]
 
-        assert [particulars["event"] for kind, particulars in told if kind == "event"] == events
+        assert [entry.event for entry in told if isinstance(entry, EventTold)] == events
         assert cell["id"] == "tell"
         assert cell["outputs"] == []
-        assert [kind for kind, _ in told][4:9] == ["cell started"] + 3 * ["event"] + ["cell ended"]
+        assert [entry.kind for entry in told][4:9] == ["cell started"] + 3 * ["event"] + [
+            "cell ended"
+        ]
 
     def test_the_end_lists_every_code_cell(self, served: Callable[..., Path], told: Told) -> None:
         """The last report names the cells that never ran, too."""
         with pytest.raises(PapermillException):
             served("raises")
-        kind, particulars = told[-1]
+        last = told[-1]
 
-        assert kind == "notebook ended"
-        assert particulars["reason"] == "ValueError: no such VIP"
-        assert [(c["cell"], c["status"]) for c in particulars["cells"]][-2:] == [
+        assert isinstance(last, NotebookEnded)
+        assert last.reason == "ValueError: no such VIP"
+        assert [(c.cell, c.status) for c in last.cells][-2:] == [
             ("fault", "failed"),
             ("after", NEVER_RAN),
         ]

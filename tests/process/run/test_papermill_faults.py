@@ -37,6 +37,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from runbook.errors import BadInput
 from runbook.notebook import open_step
+from runbook.records.journal.entries import OfStep
 from runbook.run import kernels
 from runbook.run.serving import PapermillException, papermill
 from runbook.site import load
@@ -371,7 +372,7 @@ class TestSecretParameter:
         path.write_text(path.read_text().replace("mode: str =", "token: str ="))
         seen: list[str] = []
 
-        def report(_kind: str, **_particulars: Any) -> None:
+        def report(_entry: OfStep) -> None:
             seen.append(output.read_text())
 
         parameters = {"token": "correct-horse-battery"}

@@ -32,8 +32,9 @@ from headless import (
 )
 
 from runbook.errors import BadInput
+from runbook.events import to_json
 from runbook.records.archive import canonical
-from runbook.records.journal.journal import Entry, read
+from runbook.records.journal.entries import Entry, read
 from runbook.run import RunResult, kernels, run, runner
 from runbook.run.selection import Request, select
 from runbook.waiting import until
@@ -62,7 +63,7 @@ def _quick_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def steps(results: Any) -> dict[str, str]:
-    return {step["step"]: step["status"] for step in results["steps"]}
+    return {step["step"]: step["status"] for step in to_json(results)["steps"]}
 
 
 class TestRun:
@@ -74,8 +75,8 @@ class TestRun:
         place.tells("network", plan("docker01", "docker02"), after=("preflight",))
         place.tells("gateway", plan(), after=("preflight",))
         result = place.run()
-        started = [e["step"] for e in place.entries if e["kind"] == "step started"]
-        ended = [e["step"] for e in place.entries if e["kind"] == "step ended"]
+        started = [e.step for e in place.entries if e.kind == "step started"]
+        ended = [e.step for e in place.entries if e.kind == "step ended"]
 
         assert started[0] == ended[0] == "preflight"
         assert set(started[1:]) == set(ended[1:]) == {"network", "gateway"}
@@ -90,7 +91,7 @@ class TestRun:
         notebook = json.loads((result.record / "00_network.ipynb").read_text())
         injected = [c for c in notebook["cells"] if c["id"] == "injected-parameters"]
 
-        assert (result.exit_status, result.results["status"]) == (0, "completed")
+        assert (result.exit_status, result.results.status) == (0, "completed")
         assert steps(result.results) == {"network": "verified"}
         assert sorted(path.name for path in result.record.iterdir()) == [
             "00_network.ipynb",
@@ -106,13 +107,13 @@ class TestRun:
             "statement.json.sig",
         ]
         assert [path.name for path in (result.record / "source").iterdir()] == ["00_network.ipynb"]
-        assert json.loads((result.record / "results.json").read_text()) == result.results
+        assert json.loads((result.record / "results.json").read_text()) == to_json(result.results)
         assert journal == place.entries
-        assert [entry["kind"] for entry in (journal[0], journal[-1])] == [
+        assert [entry.kind for entry in (journal[0], journal[-1])] == [
             "run opened",
             "run closed",
         ]
-        assert result.record == place.records / result.results["run_id"]
+        assert result.record == place.records / result.results.run_id
         assert "".join(injected[0]["source"]).splitlines()[-2:] == [
             f'site = "{place.site_file}"',
             'mode = "apply"',
@@ -155,7 +156,7 @@ class TestRun:
         result = place.run(key=key("alice"))
         (line,) = (place.records / f"ledger/{ALICE}.jsonl").read_bytes().splitlines()[1:]
 
-        assert result.sealed.run_id == result.results["run_id"] == result.record.name
+        assert result.sealed.run_id == result.results.run_id == result.record.name
         assert result.sealed.signed_by == ALICE
         assert (result.sealed.head.principal, result.sealed.head.seq) == (ALICE, 1)
         assert result.sealed.head.head == canonical.sha256(line)
@@ -255,7 +256,7 @@ class TestEndings:
         told = json.loads((result.record / "statement.json").read_text())["predicate"]
 
         assert result.exit_status == code
-        assert agrees(result.record, code) == result.results
+        assert agrees(result.record, code) == to_json(result.results)
         assert steps(result.results) == {"network": status}
         assert (told["outcome"], told["signer"]) == (outcome, ALICE)
         assert (told["error"] is None) == (outcome in ("ok", "changed"))
@@ -271,7 +272,7 @@ class TestEndings:
         place.tells("proof", plan(), after=("gateway",))
 
         def listen(entry: Entry) -> None:
-            if (entry["kind"], entry.get("step")) == ("step ended", "dies"):
+            if (entry.kind, getattr(entry, "step", "")) == ("step ended", "dies"):
                 (place.folder / "dead").touch()
 
         result = place.run(mode="apply", listener=listen)
@@ -281,7 +282,7 @@ class TestEndings:
             "gateway": "changed",
             "proof": "never ran",
         }
-        assert result.results["reason"] == "dies: Kernel died"
+        assert result.results.reason == "dies: Kernel died"
 
 
 class TestFailure:
@@ -295,7 +296,7 @@ class TestFailure:
 
         assert result.exit_status == 1
         assert steps(result.results) == {"network": "failed", "traefik": "never ran"}
-        assert result.results["reason"] == "network: check 'it is there' left no evidence"
+        assert result.results.reason == "network: check 'it is there' left no evidence"
         assert not (result.record / "10_traefik.ipynb").exists()
 
     @pytest.mark.parametrize(
@@ -314,7 +315,7 @@ class TestFailure:
         result = place.run(mode="apply")
 
         assert result.exit_status == code
-        assert result.results["reason"] == f"shorewall: OSError: no zone {told}"
+        assert result.results.reason == f"shorewall: OSError: no zone {told}"
 
     def test_kernel_death(self, place: Workplace) -> None:
         """A killed kernel ends the run; the step beside it finishes, the next one never runs."""
@@ -453,7 +454,7 @@ class TestInterruption:
         result = place.run(listener=send_on("event", place, signal.SIGINT))
 
         assert result.exit_status == 130
-        assert result.results["reason"] == "interrupted by SIGINT"
+        assert result.results.reason == "interrupted by SIGINT"
         assert (place.folder / "cleaned").exists()
         assert kernel_is_gone(place.folder)
         assert signal.getsignal(signal.SIGINT) is before
@@ -528,7 +529,7 @@ class TestInterruption:
         assert "What to do: make room there" in done.stdout
         second = place.run()
         closed = set(place.records.glob("*2*")) - {first.record, second.record}
-        told = [e["record"] for e in place.entries if e["kind"] == "record closed"]
+        told = [e.record for e in place.entries if e.kind == "record closed"]
         assert (len(closed), [path.name for path in closed]) == (left, told)
         assert by_both(place.records) == (0, [])
 
@@ -540,7 +541,7 @@ class TestInterruption:
         at_work.send_signal(signal.SIGTERM)
 
         assert at_work.wait(WAIT_S) == 143
-        assert [e["kind"] for e in place.entries].count("record closed") == 0
+        assert [e.kind for e in place.entries].count("record closed") == 0
         (record,) = (path for path in place.records.glob("2*") if path != other.record)
         assert agrees(record, 143)["status"] == "interrupted"
         assert by_both(place.records) == (0, [])
@@ -560,7 +561,7 @@ class TestInterruption:
         told = json.loads((killed / "statement.json").read_text())["predicate"]
 
         assert until(lambda: kernel_is_gone(tmp_path), holds=bool, timeout_s=WAIT_S)
-        assert [e["record"] for e in place.entries if e["kind"] == "record closed"] == [killed.name]
+        assert [e.record for e in place.entries if e.kind == "record closed"] == [killed.name]
         assert steps(agrees(killed, None)) == {"cleans_up": "killed", "completes": "never ran"}
         assert statuses(killed / "00_cleans_up.ipynb")["fault"] == "killed"
         assert statuses(killed / "00_cleans_up.ipynb")["after"] == "never ran"

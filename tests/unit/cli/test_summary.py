@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from headless import check, plan
+from headless import check, entry, plan
 from rich.console import Console
 
 from runbook.cli.summary import Progress, as_json, line, show
+from runbook.events import to_json
 from runbook.records.archive.archive import Sealed
 from runbook.records.archive.ledger import Head
+from runbook.records.journal.entries import Entry
 from runbook.records.journal.results import collect
+from runbook.records.journal.status import Status
 from runbook.records.writing import closing
 from runbook.run import ExitStatus, RunResult
 
-OUTCOME = {"action": "create", "resource": "network x", "outcome": "done", "duration_ms": 1300}
+OUTCOME = {"action": "create", "resource": "network x", "outcome": "done", "message": ""}
 LONG = ", nor anything else that would run a container here" * 3
 KILLED = "an earlier run was killed; its record is closed: r-killed"
 WITHHELD = "an earlier run was killed; its record holds a secret and is withheld: .withheld-r"
 INTERRUPTED = "SIGINT: waiting for clean-up; once more to kill it"
 
 
-def event(**particulars: Any) -> dict[str, Any]:
+def event(**particulars: Any) -> Entry:
     """A journal entry for an event of the step traefik."""
-    return {"kind": "event", "step": "traefik", "event": {"step": "traefik", **particulars}}
+    return entry("event", step="traefik", event={"step": "traefik", **particulars})
 
 
 HEAD = Head("alice@example", 7, "5" * 64)
@@ -40,23 +44,16 @@ def result(
     """A run of three steps, of which the second never ran and the third was not asked for."""
     steps = [{"step": s, "notebook": f"{s}.ipynb"} for s in ("traefik", "keepalived")]
     steps.append({"step": "shorewall", "notebook": "shorewall.ipynb", "skipped": True})
-    opened = {"kind": "run opened", "time": "T", "run_id": "r", "site": "lab", "site_file": "f"}
+    opened = {"time": "T", "run_id": "r", "site": "lab", "site_file": "f", "mode": mode}
+    ended = {"status": "failed", "time": "T"}
     entries = [
-        opened | {"mode": mode, "steps": steps},
-        {"kind": "step started", "step": "traefik", "time": "T"},
+        entry("run opened", **opened, steps=steps),
+        entry("step started", step="traefik", notebook="traefik.ipynb", time="T"),
         event(**plan("docker01")),
         event(**check("it answers")),
         event(**check("it balances", passed=False)),
-        {
-            "kind": "step ended",
-            "step": "traefik",
-            "time": "T",
-            "status": "failed",
-            "reason": "why",
-            "duration_ms": 1234,
-        },
-        {"kind": "run closed", "time": "T", "status": "failed", "reason": "traefik: why"}
-        | {"exit_status": 1, "duration_ms": 2000},
+        entry("step ended", step="traefik", **ended, reason="why", duration_ms=1234),
+        entry("run closed", **ended, reason="traefik: why", exit_status=1, duration_ms=2000),
     ]
     return RunResult(Path("records/r"), ExitStatus.FAILED, collect(entries), sealed, testimony)
 
@@ -161,7 +158,9 @@ class TestShow:
     def test_status_is_coloured(self, status: str, style: str) -> None:
         """Good ends are green, bad ones red, and what did not run is dim."""
         ran = result("apply")
-        ran.results["steps"][0]["status"] = status
+        first, *rest = ran.results.steps
+        steps = (replace(first, status=Status(status)), *rest)
+        ran = replace(ran, results=replace(ran.results, steps=steps))
         terminal = console(force_terminal=True, color_system="standard", legacy_windows=False)
         show(ran, terminal)
         (row,) = (line for line in terminal.file.getvalue().splitlines() if "traefik  " in line)
@@ -178,7 +177,7 @@ class TestShow:
 
     def test_json_is_the_record(self) -> None:
         """The same values as in the record, and nothing else."""
-        assert json.loads(as_json(result().results)) == result().results
+        assert json.loads(as_json(result().results)) == to_json(result().results)
 
 
 class TestLine:
@@ -190,21 +189,24 @@ class TestLine:
             (event(event="progress", host="a", message="observed"), "traefik a: observed"),
             (event(**plan("a", "b")), "traefik: 2 changes planned"),
             (
-                event(event="outcome", host="a", **OUTCOME),
+                event(event="outcome", host="a", **OUTCOME, duration_ms=1300),
                 "traefik a: create network x: done (1.3 s)",
             ),
             (event(**check("c")), "traefik: check 'c': passed"),
             (event(**check("c", passed=False)), "traefik: check 'c': failed, seen two"),
-            (event(event="finding", level="warning", what="w"), "traefik: warning: w"),
-            (event(event="finding", level="fine", what="w"), ""),
-            (event(event="verdict"), ""),
-            ({"kind": "cell started", "step": "traefik", "cell": "plan", "index": 7}, ""),
-            ({"kind": "record closed", "record": "r-killed"}, KILLED),
-            ({"kind": "record closed", "record": ".withheld-r"}, WITHHELD),
-            ({"kind": "interrupted", "signal": "SIGINT"}, INTERRUPTED),
+            (
+                event(event="finding", level="warning", host="", subject="s", what="w"),
+                "traefik: warning: w",
+            ),
+            (event(event="finding", level="fine", host="", subject="s", what="w"), ""),
+            (event(event="verdict", mode="plan", changes=0), ""),
+            (entry("cell started", step="traefik", cell="plan", index=7), ""),
+            (entry("record closed", record="r-killed"), KILLED),
+            (entry("record closed", record=".withheld-r"), WITHHELD),
+            (entry("interrupted", signal="SIGINT"), INTERRUPTED),
         ],
     )
-    def test_words(self, entry: dict[str, Any], expected: str) -> None:
+    def test_words(self, entry: Entry, expected: str) -> None:
         """Step and host come first; what nobody reads is empty."""
         assert line(entry) == expected
 
@@ -213,11 +215,12 @@ class TestProgress:
     """The run under way."""
 
     ENTRIES = (
-        {"kind": "step started", "step": "traefik"},
+        entry("step started", step="traefik", notebook="traefik.ipynb"),
         event(event="progress", host="docker01", message="\x1b[2Jobserved"),
-        event(event="finding", level="blocking", what=f"no Docker{LONG}", host="docker01"),
-        {"kind": "step ended", "step": "traefik", "status": "failed", "reason": "why"}
-        | {"duration_ms": 1200},
+        event(
+            event="finding", level="blocking", what=f"no Docker{LONG}", host="docker01", subject="s"
+        ),
+        entry("step ended", step="traefik", status="failed", reason="why", duration_ms=1200),
     )
 
     def test_off_a_terminal(self) -> None:

@@ -23,12 +23,12 @@ from runbook.errors import (
     RunbookError,
     Unreachable,
 )
+from runbook.events import MIME, Message, emit
 from runbook.hosts.fleet import Fleet
 from runbook.hosts.live import Live
 from runbook.masking.redact import Masker
 from runbook.masking.secret import Registry
 from runbook.notebook import walk as notebook
-from runbook.notebook.events import MIME, emit
 from runbook.notebook.tables import Shown
 from runbook.notebook.walk import Walk, open_step
 from runbook.site import SiteFile
@@ -829,7 +829,7 @@ class TestEvents:
 
     def test_mime(self, events: Callable[[], list[dict[str, Any]]]) -> None:
         """One event is one message of the type that the runner takes out."""
-        emit("progress", "x", host=None, message="waiting")
+        emit("x", Message(None, "waiting"))
 
         assert MIME == "application/vnd.runbook.event+json"
         assert events() == [

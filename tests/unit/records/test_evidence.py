@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import jsonschema
 import pytest
-from headless import made, plan
+from headless import entry, made, plan
 
 from runbook.records.journal.results import collect
 from runbook.records.keeping import approve
 from runbook.records.writing import evidence
 
 OPENED = {
-    "kind": "run opened",
     "time": "T",
     "run_id": "r",
     "site": "lab",
@@ -27,8 +27,8 @@ OPENED = {
 
 def entries(*events: dict[str, Any], mode: str = "apply") -> list[Any]:
     """Return a journal in which the steps told these events."""
-    told = [{"kind": "event", "step": event["step"], "event": event} for event in events]
-    return [{**OPENED, "mode": mode}, *told]
+    told = [entry("event", step=event["step"], event=event) for event in events]
+    return [entry("run opened", **OPENED, mode=mode), *told]
 
 
 def state(step: str, moment: str, **hosts: dict[str, dict[str, str]]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class TestPlan:
 
     def test_site_without_an_image(self) -> None:
         """A site that names none has none."""
-        opened = {**entries()[0], "settings": {"name": "lab"}}
+        opened = replace(entries()[0], settings={"name": "lab"})
 
         assert evidence.plan([opened]) == {"site": {"name": "lab"}, "image": None, "steps": {}}
 

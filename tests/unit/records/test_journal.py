@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headless import without_privileges
+from headless import entry, without_privileges
 
 from runbook.masking.redact import Masker
 from runbook.masking.secret import Registry
 from runbook.records.journal import journal as module
-from runbook.records.journal.journal import Journal, read
+from runbook.records.journal.entries import EventTold, parse, read
+from runbook.records.journal.journal import Journal
 from runbook.records.writing.closing import JOURNAL
 
 OPENED = {
@@ -24,7 +25,10 @@ OPENED = {
     "mode": "apply",
     "context": {"ticket": "CHG-7", "reason": None},
     "emergency": False,
-    "steps": [{"step": name, "notebook": f"{name}.ipynb"} for name in ("network", "traefik")],
+    "steps": [
+        {"step": name, "notebook": f"{name}.ipynb", "skipped": False}
+        for name in ("network", "traefik")
+    ],
 }
 
 
@@ -47,25 +51,26 @@ class TestJournal:
 
     def test_one_line_an_entry(self, journal: Journal, tmp_path: Path, heard: list[Any]) -> None:
         """The file, the listener and the memory hold the same entries in the same order."""
-        journal.write("run opened", **OPENED)
-        journal.write("step started", step="network", notebook="10_network.ipynb")
+        journal.write(entry("run opened", **OPENED))
+        journal.write(entry("step started", step="network", notebook="10_network.ipynb"))
         lines = (tmp_path / JOURNAL).read_text().splitlines()
 
-        assert [json.loads(line) for line in lines] == heard == journal.entries
-        assert [entry["seq"] for entry in heard] == [0, 1]
-        assert heard[0]["time"].endswith("Z")
+        assert [parse(line.encode()) for line in lines] == heard == journal.entries
+        assert [entry.seq for entry in heard] == [0, 1]
+        assert heard[0].time.endswith("Z")
+        assert [list(json.loads(line))[:3] for line in lines] == [["seq", "time", "kind"]] * 2
+        assert json.loads(lines[0]).items() >= OPENED.items()
 
     def test_text_stays_one_line(self, journal: Journal, tmp_path: Path) -> None:
         """Line breaks of a message do not break the journal, nor do bytes that are no UTF-8."""
-        journal.write(
-            "event", step="network", event={"event": "error", "message": "one\ntwo\u2028\udcfc"}
-        )
+        told = {"event": "error", "message": "one\ntwo\u2028\udcfc"}
+        journal.write(EventTold(step="network", event=told))
 
         assert read(tmp_path / JOURNAL) == journal.entries
 
     def test_a_cut_off_line_is_left_out(self, journal: Journal, tmp_path: Path) -> None:
         """A writer that lost power in mid-line leaves the lines before it readable."""
-        journal.write("run opened", **OPENED)
+        journal.write(entry("run opened", **OPENED))
         with (tmp_path / JOURNAL).open("a") as file:
             file.write('{"seq":1,"kind":"step st')
 
@@ -75,16 +80,16 @@ class TestJournal:
     def test_a_cut_off_line_is_replaced(self, tmp_path: Path, cut: bytes) -> None:
         """Who goes on after it begins a new line, even where a character was cut in two."""
         path = tmp_path / JOURNAL
-        for kind, rest in (("run opened", cut), ("run killed", b"")):
+        for kind, rest in (("record closed", cut), ("interrupted", b"")):
             journal = Journal(path, lambda _entry: None)
-            journal.write(kind)
+            journal.write(entry(kind, record="r", signal="SIGINT"))
             journal.close()
             with path.open("ab") as file:
                 file.write(rest)
 
-        assert [(entry["seq"], entry["kind"]) for entry in read(path)] == [
-            (0, "run opened"),
-            (1, "run killed"),
+        assert [(entry.seq, entry.kind) for entry in read(path)] == [
+            (0, "record closed"),
+            (1, "interrupted"),
         ]
 
     def test_holds_no_secret(
@@ -98,9 +103,10 @@ class TestJournal:
         registry = Registry()
         registry.add("vault", "correct-horse-battery")
         monkeypatch.setattr(module, "MASKER", Masker(registry))
-        journal.write("event", step="x", event={"correct-horse-battery": ["correct-horse-battery"]})
+        told = {"correct-horse-battery": ["correct-horse-battery"]}
+        journal.write(EventTold(step="x", event=told))
 
-        assert heard[0]["event"] == {"[masked:vault]": ["[masked:vault]"]}
+        assert heard[0].event == {"[masked:vault]": ["[masked:vault]"]}
         assert read(tmp_path / JOURNAL) == journal.entries == heard
 
     def test_a_listener_that_has_gone_stops_nothing(self, tmp_path: Path) -> None:
@@ -112,8 +118,8 @@ class TestJournal:
             raise BrokenPipeError
 
         journal = Journal(tmp_path / JOURNAL, listen)
-        journal.write("run opened", **OPENED)
-        journal.write("step started", step="network")
+        journal.write(entry("run opened", **OPENED))
+        journal.write(entry("step started", step="network", notebook="10_network.ipynb"))
         journal.close()
 
         assert len(told) == 1
@@ -136,7 +142,7 @@ class TestJournal:
         )
         path = tmp_path / JOURNAL
         journal = Journal(path, lambda _entry: None)
-        journal.write("run opened", **OPENED)
+        journal.write(entry("run opened", **OPENED))
         journal.close()
         path.chmod(0o444)
 

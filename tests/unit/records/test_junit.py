@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
-from headless import check, plan
+from headless import check, entry, made, plan
 from typer.testing import CliRunner
 
 from runbook.cli import app
 from runbook.errors import BadInput
-from runbook.records.journal.results import collect
+from runbook.records.journal.results import collect, of_record
 from runbook.records.journal.status import ENDED_WELL, Status
 from runbook.records.reading import junit
 
@@ -57,27 +57,21 @@ ELEMENT = {
 def step(name: str, status: str = "verified", *events: dict[str, Any], **particulars: Any) -> Any:
     """Return the results of one step, as a journal with these events amounts to."""
     declared = {"step": name, "notebook": f"20_{name}.ipynb"}
-    journal: list[dict[str, Any]] = [
-        {"kind": "run opened", "time": STARTED, "steps": [declared], **OPENED},
-        {"kind": "step started", "step": name, "time": STARTED},
-        *({"kind": "event", "step": name, "event": {"step": name, **event}} for event in events),
-        {"kind": "step ended", "step": name, "time": STARTED, "status": status}
-        | {"reason": "", "duration_ms": 2536},
+    ended = {"status": status, "reason": "", "duration_ms": 2536}
+    journal = [
+        entry("run opened", time=STARTED, steps=[declared], **OPENED),
+        entry("step started", **declared, time=STARTED),
+        *(entry("event", step=name, event={"step": name, **event}) for event in events),
+        entry("step ended", step=name, time=STARTED, **ended),
     ]
-    return collect(journal)["steps"][0] | particulars
+    return replace(collect(journal).steps[0], **particulars)
 
 
 def results(*steps: Any, status: str = "completed", reason: str = "", **particulars: Any) -> Any:
     """Return the results of a run."""
-    return {
-        "run_id": "20261123T130147Z-lab-3e71bb",
-        "site": "lab",
-        "started": STARTED,
-        "duration_ms": 24904,
-        "status": status,
-        "reason": reason,
-        "steps": list(steps),
-    } | particulars
+    run = collect([entry("run opened", time=STARTED, steps=[], **OPENED)])
+    told = {"status": Status(status), "reason": reason, "steps": steps, **particulars}
+    return replace(run, **{"run_id": "20261123T130147Z-lab-3e71bb", "duration_ms": 24904, **told})
 
 
 def parsed(*steps: Any, **particulars: Any) -> Element:
@@ -157,8 +151,8 @@ class TestForm:
 
     def test_properties(self) -> None:
         """Changes planned and made are told apart; a step without a plan has no digest."""
-        made = [{"event": "outcome", "outcome": word} for word in ("done", "failed")]
-        planned, none = parsed(step("a", "failed", plan("x", "y"), *made), step("b", "failed"))
+        tried = [made("x"), made("y", "failed")]
+        planned, none = parsed(step("a", "failed", plan("x", "y"), *tried), step("b", "failed"))
 
         told = [
             {p.get("name"): p.get("value") for p in s.iter("property")} for s in (planned, none)
@@ -226,10 +220,11 @@ class TestAgrees:
         }
 
     def test_passed_must_be_true(self) -> None:
-        """Anything but ``true`` is not a pass, as for the step itself."""
-        (suite,) = parsed(step("a", "failed", check("c") | {"passed": "yes"}))
+        """Anything but ``true`` is not a pass, as for the step itself, whose case says so."""
+        (held,) = ends(parsed(step("a", "failed", check("c") | {"passed": "yes"}))).values()
 
-        assert suite.get("failures") == "2"
+        malformed = "the notebook told a malformed event: check"
+        assert held == [("failure", f"failed: {malformed}", malformed)]
 
     def test_check_made_again(self) -> None:
         """Cases of one name, of which GitLab would take the first only, are numbered."""
@@ -241,7 +236,10 @@ class TestAgrees:
     def test_errors(self) -> None:
         """The messages of a step's errors follow its reason; the same text stands there once."""
         messages = ("docker02: no route\n  What to do: look", "why", "gateway: refused")
-        told = [{"event": "error", "message": message} for message in messages]
+        told = [
+            {"event": "error", "host": None, "kind": "X", "exit_code": 1, "message": message}
+            for message in messages
+        ]
         (held,) = ends(parsed(step("network", "failed", *told, reason="why"))).values()
 
         text = "why\ndocker02: no route\n  What to do: look\ngateway: refused"
@@ -257,15 +255,16 @@ class TestAgrees:
         """What a run amounts to whose runner was killed while its second step ran."""
         names = ("network", "traefik", "keepalived")
         declared = [{"step": name, "notebook": f"{name}.ipynb"} for name in names]
-        journal: list[dict[str, Any]] = [
-            {"kind": "run opened", "time": STARTED, "steps": declared, **OPENED},
-            {"kind": "step started", "step": "network", "time": STARTED},
-            {"kind": "step ended", "step": "network", "status": "changed", "time": STARTED},
-            {"kind": "step started", "step": "traefik", "time": STARTED},
-            {"kind": "run killed", "status": "killed", "time": STARTED},
+        changed = {"status": "changed", "reason": "", "duration_ms": 1}
+        journal = [
+            entry("run opened", time=STARTED, steps=declared, **OPENED),
+            entry("step started", **declared[0], time=STARTED),
+            entry("step ended", step="network", time=STARTED, **changed),
+            entry("step started", **declared[1], time=STARTED),
+            entry("run killed", status="killed", time=STARTED, reason=""),
         ]
 
-        assert ends(parsed(**collect(journal))) == {
+        assert ends(fromstring(junit.document(collect(journal)))) == {  # noqa: S314  # it is ours
             "lab.network network.ipynb": [],
             "lab.traefik traefik.ipynb": [("error", "killed", "killed")],
             "lab.keepalived keepalived.ipynb": [("skipped", "never ran", "never ran")],
@@ -273,10 +272,11 @@ class TestAgrees:
 
     def test_recorded_run(self) -> None:
         """A run as it was recorded has a case for each step and each check, and all passed."""
-        recorded = json.loads((RECORDED / "results.json").read_text())
-        held = ends(parsed(**recorded))
+        recorded = of_record(RECORDED)
+        assert recorded is not None
+        held = ends(fromstring(junit.document(recorded)))  # noqa: S314  # it is ours
 
-        assert len(held) == sum(1 + len(step["checks"]) for step in recorded["steps"]) > 1
+        assert len(held) == sum(1 + len(step.checks) for step in recorded.steps) > 1
         assert not any(held.values())
 
 
@@ -289,7 +289,7 @@ class TestText:
     def test_as_it_is(self, text: str) -> None:
         """What XML allows comes through as it is, in names and in texts."""
         named = step("a", "failed", check(text, passed=False) | {"seen": text}, reason=text)
-        named |= {"step": text, "notebook": text}
+        named = replace(named, step=text, notebook=text)
         root = parsed(named, site=text, run_id=text)
 
         assert root.get("name") == root[0].get("name") == text
@@ -311,7 +311,10 @@ class TestText:
     def test_forbidden(self, forbidden: str, shown: str) -> None:
         """What XML forbids is shown instead, in names and in texts."""
         reason = f"a {forbidden}"
-        root = parsed(step(forbidden, "killed", check(f"{forbidden}c"), reason=reason))
+        held = step("a", "killed", check("c"), reason=reason)
+        checks = (replace(held.checks[0], name=f"{forbidden}c"),)
+        names = {"step": forbidden, "notebook": f"20_{forbidden}.ipynb"}
+        root = parsed(replace(held, checks=checks, **names))
 
         (_, killed), (name, _) = ends(root).items()
         assert killed == [("error", f"killed: a {shown}", f"a {shown}")]

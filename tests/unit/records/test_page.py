@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headless import entry
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from runbook.events import to_json
+from runbook.records.journal.entries import Entry
 from runbook.records.journal.journal import Journal
 from runbook.records.journal.results import collect
 from runbook.records.journal.status import Status
@@ -49,10 +52,11 @@ EVENTS: list[dict[str, Any]] = [
         "event": "finding",
         "level": "blocking",
         "host": "gateway",
+        "subject": "zone",
         "what": "no zone",
         "todo": "make it",
     },
-    {"event": "finding", "level": "fine", "host": "docker01", "what": "Debian 12"},
+    {"event": "finding", "level": "fine", "host": "docker01", "subject": "os", "what": "Debian 12"},
     {
         "event": "plan",
         "digest": "cd" * 32,
@@ -88,17 +92,17 @@ class Record:
         ]
         journal = Journal(path, lambda _entry: None)
         opened = {"run_id": "20261123T060204Z-lab-317606", "site": "lab", "site_file": "lab.yml"}
-        journal.write("run opened", **opened, mode=self.mode, steps=steps)
-        journal.write("step started", **steps[0])
+        journal.write(entry("run opened", **opened, mode=self.mode, steps=steps))
+        journal.write(entry("step started", **steps[0]))
         for event in self.events:
-            journal.write("event", step="traefik", event={"step": "traefik", **event})
+            journal.write(entry("event", step="traefik", event={"step": "traefik", **event}))
         ended = {"status": status, "reason": self.reason, "duration_ms": 2500}
         cell = {"cell": "apply", "index": 1, "status": status, "duration_ms": 2000}
-        journal.write("cell ended", step="traefik", **cell)
-        journal.write("step ended", step="traefik", **ended)
-        journal.write("run closed", **ended, exit_status=0)
+        journal.write(entry("cell ended", step="traefik", **cell))
+        journal.write(entry("step ended", step="traefik", **ended))
+        journal.write(entry("run closed", **ended, exit_status=0))
         journal.close()
-        self.write("results.json", collect(journal.entries))
+        self.write("results.json", to_json(collect(journal.entries)))
         code = new_code_cell('site = "lab"', outputs=self.outputs)
         code.metadata["papermill"] = {"status": status}
         self.write("20.ipynb", new_notebook(cells=[new_markdown_cell(self.prose), code]))
@@ -475,12 +479,12 @@ class TestTimeline:
     """From the journal."""
 
     @pytest.fixture
-    def entries(self) -> Callable[..., list[dict[str, Any]]]:
+    def entries(self) -> Callable[..., list[Entry]]:
         """Entries at these seconds after the start."""
 
-        def make(*told: tuple[float, str, dict[str, Any]]) -> list[dict[str, Any]]:
+        def make(*told: tuple[float, str, dict[str, Any]]) -> list[Entry]:
             return [
-                {"time": f"2026-11-23T06:00:{second:06.3f}Z", "kind": kind, **more}
+                entry(kind, time=f"2026-11-23T06:00:{second:06.3f}Z", **more)
                 for second, kind, more in told
             ]
 
@@ -489,13 +493,14 @@ class TestTimeline:
     def test_steps_and_hosts(self, entries: Callable[..., Any]) -> None:
         """A bar ends when its event was told and began as long before as it took."""
         change = {"event": "outcome", "host": "docker01", "action": "install", "resource": "p"}
-        made = {**change, "outcome": "done", "duration_ms": 4000}
-        failed = {**change, "outcome": "failed", "duration_ms": 1000}
+        made = {**change, "outcome": "done", "message": "", "duration_ms": 4000}
+        failed = {**change, "outcome": "failed", "message": "", "duration_ms": 1000}
+        progress = {"event": "progress", "host": "gateway", "message": "on"}
         found = timeline(
             entries(
-                (0, "run opened", {}),
-                (2, "step started", {"step": "a"}),
-                (5, "event", {"step": "a", "event": {"event": "progress", "host": "gateway"}}),
+                (0, "kernel started", {"folder": "f"}),
+                (2, "step started", {"step": "a", "notebook": "a.ipynb"}),
+                (5, "event", {"step": "a", "event": progress}),
                 (
                     8,
                     "event",
@@ -506,7 +511,11 @@ class TestTimeline:
                     "event",
                     {"step": "a", "event": failed},
                 ),
-                (10, "step ended", {"step": "a", "status": "failed", "duration_ms": 8000}),
+                (
+                    10,
+                    "step ended",
+                    {"step": "a", "status": "failed", "reason": "", "duration_ms": 8000},
+                ),
             )
         )
         assert found is not None
@@ -526,7 +535,9 @@ class TestTimeline:
         """Its bar goes to the last that was heard of the run."""
         found = timeline(
             entries(
-                (0, "run opened", {}), (1, "step started", {"step": "a"}), (4, "run killed", {})
+                (0, "kernel started", {"folder": "f"}),
+                (1, "step started", {"step": "a", "notebook": "a.ipynb"}),
+                (4, "run killed", {"status": "killed", "reason": ""}),
             )
         )
 
@@ -535,7 +546,12 @@ class TestTimeline:
 
     def test_no_step(self, entries: Callable[..., Any]) -> None:
         """A run without steps has none."""
-        assert timeline(entries((0, "run opened", {}), (1, "run closed", {}))) is None
+        closed = {"status": "completed", "reason": ""}
+
+        assert (
+            timeline(entries((0, "interrupted", {"signal": "SIGINT"}), (1, "run closed", closed)))
+            is None
+        )
 
 
 class TestFlat:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from headless import VERDICT, check, plan
+from headless import VERDICT, check, entry, made, plan
 
-from runbook.records.journal.results import collect, exit_status, judge, outcome
+from runbook.events import to_json
+from runbook.records.journal.results import Results, collect, exit_status, judge, outcome
 from runbook.records.journal.status import ENDED_WELL, NOT_RUN, Status, together
 
 HOLDER = "one holder of the VIP"
@@ -16,27 +17,25 @@ HOLDER = "one holder of the VIP"
 def entries(*events: dict[str, Any], status: str = "verified", mode: str = "apply") -> list[Any]:
     """Return the journal of a run with one step, up to the end of its notebook."""
     steps = [{"step": "keepalived", "notebook": "30_keepalived.ipynb"}]
-    opened = {"kind": "run opened", "time": "T0", "run_id": "r", "site": "lab"}
-    own = [
-        {"kind": "step started", "time": "T1"},
-        *({"kind": "event", "event": {"step": "keepalived", **event}} for event in events),
-        {"kind": "notebook ended", "status": status, "reason": "why", "cells": []},
-    ]
+    opened = {"time": "T0", "run_id": "r", "site": "lab", "site_file": "lab.yml", "mode": mode}
+    step = {"step": "keepalived"}
     return [
-        opened | {"site_file": "lab.yml", "mode": mode, "steps": steps},
-        *({"step": "keepalived", **entry} for entry in own),
+        entry("run opened", **opened, steps=steps),
+        entry("step started", **step, time="T1", notebook="30_keepalived.ipynb"),
+        *(entry("event", **step, event={**step, **event}) for event in events),
+        entry("notebook ended", **step, status=status, reason="why", cells=[]),
     ]
 
 
-def ended(status: str, *events: dict[str, Any], mode: str = "apply") -> dict[str, Any]:
+def ended(status: str, *events: dict[str, Any], mode: str = "apply") -> Results:
     """Return the results of a run whose one step ended so."""
-    last = {"kind": "step ended", "step": "keepalived", "time": "T2", "status": status}
-    return collect([*entries(*events, mode=mode), {**last, "reason": "", "duration_ms": 5}])
+    last = {"step": "keepalived", "time": "T2", "status": status, "reason": "", "duration_ms": 5}
+    return collect([*entries(*events, mode=mode), entry("step ended", **last)])
 
 
 def judged(*events: dict[str, Any], required: tuple[str, ...] | None = (HOLDER,)) -> str:
     """Return why a step with these events is not proven."""
-    return judge(collect(entries(*events))["steps"][0], required)
+    return judge(collect(entries(*events)).steps[0], required)
 
 
 class TestJudge:
@@ -70,7 +69,24 @@ class TestJudge:
 
     def test_passed_must_be_true(self) -> None:
         """Anything but ``true`` is not a pass."""
-        assert "failed" in judged(plan(), check(HOLDER) | {"passed": "yes"}, VERDICT)
+        assert "malformed" in judged(plan(), check(HOLDER) | {"passed": "yes"}, VERDICT)
+
+    @pytest.mark.parametrize(
+        "told", [{"passed": None}, {"passed": "no"}, {"name": 7}, {"seen": ["one"]}]
+    )
+    def test_malformed(self, told: dict[str, Any]) -> None:
+        """What is not as its kind should be is no evidence, and is not passed over either."""
+        event = check("another") | told
+
+        assert judged(plan(), check(HOLDER), event, VERDICT) == (
+            "the notebook told a malformed event: check"
+        )
+
+    def test_unknown(self) -> None:
+        """A kind that is not known is passed over, and so is what is told of an event besides."""
+        event = {"event": "opinion", "words": "fine"}
+
+        assert judged(plan() | {"more": 1}, check(HOLDER), event, VERDICT) == ""
 
     def test_no_verdict(self) -> None:
         """The notebook must have come to its verdict."""
@@ -145,7 +161,13 @@ class TestExitStatus:
     @pytest.mark.parametrize(("told", "expected"), [(3, 3), (2, 2), (0, 1), (99, 1)])
     def test_error_event(self, told: int, expected: int) -> None:
         """The error that a failed step told of decides, where it names a known failure."""
-        error = {"event": "error", "kind": "Unreachable", "exit_code": told, "message": "m"}
+        error: dict[str, Any] = {
+            "event": "error",
+            "host": None,
+            "kind": "Unreachable",
+            "exit_code": told,
+        }
+        error["message"] = "m"
 
         assert exit_status(ended("failed", error)) == expected
 
@@ -155,46 +177,46 @@ class TestCollect:
 
     def test_counts(self) -> None:
         """Changes, outcomes and checks are counted and listed without their envelope."""
-        outcomes = [
-            {"event": "outcome", "host": "h", "outcome": word} for word in ("done", "failed")
-        ]
-        (step,) = ended("failed", plan("a", "b"), *outcomes, check("c"))["steps"]
+        outcomes = [made("a"), made("b", "failed")]
+        (step,) = ended("failed", plan("a", "b"), *outcomes, check("c")).steps
 
-        assert step["counts"] == {
+        assert to_json(step.counts) == {
             "changes": 2,
             "done": 1,
             "failed": 1,
             "checks_passed": 1,
             "checks_failed": 0,
         }
-        assert step["outcomes"][0] == {"host": "h", "outcome": "done"}
-        assert [change["host"] for change in step["changes"]] == ["a", "b"]
+        assert to_json(step.outcomes[0]) == {n: v for n, v in made("a").items() if n != "event"}
+        assert [change.host for change in step.changes] == ["a", "b"]
 
     def test_the_first_plan_counts(self) -> None:
         """The plan that was shown is not replaced by a later one."""
         later = plan() | {"digest": "1" * 64}
-        (step,) = ended("unchanged", plan("a"), later)["steps"]
+        (step,) = ended("unchanged", plan("a"), later).steps
 
-        assert (step["digest"], len(step["changes"])) == ("0" * 64, 1)
+        assert (step.digest, len(step.changes)) == ("0" * 64, 1)
 
     def test_every_key_is_always_there(self) -> None:
         """A step that never ran has the same keys as one that did."""
         journal = entries()
-        never, ran = collect(journal[:1])["steps"], ended("unchanged", plan())["steps"]
+        never, ran = (to_json(r)["steps"][0] for r in (collect(journal[:1]), ended("unchanged")))
 
-        assert never[0].keys() == ran[0].keys()
-        assert never[0]["status"] == "never ran"
+        assert never.keys() == ran.keys()
+        assert never["status"] == "never ran"
 
     @pytest.mark.parametrize(
         ("skipped", "status"), [(None, "never ran"), (False, "never ran"), (True, "skipped")]
     )
     def test_step_that_did_not_run(self, skipped: bool | None, status: str) -> None:
         """What was not asked for is told from what was not reached."""
-        opened = entries()[0]
+        declared: dict[str, Any] = {"step": "keepalived", "notebook": "30_keepalived.ipynb"}
         if skipped is not None:
-            opened["steps"][0]["skipped"] = skipped
+            declared["skipped"] = skipped
+        about = {"run_id": "r", "site": "lab", "site_file": "lab.yml", "mode": "apply"}
+        opened = entry("run opened", **about, steps=[declared])
 
-        assert collect([opened])["steps"][0]["status"] == status
+        assert collect([opened]).steps[0].status == status
         assert exit_status(collect([opened])) == 0
 
     @pytest.mark.parametrize(
@@ -204,9 +226,9 @@ class TestCollect:
         """A step that was begun and has no end was killed only where somebody found it so."""
         journal = entries(plan())
         if last is not None:
-            journal.append({"kind": last, "time": "T3", "status": "killed", "reason": "why"})
+            journal.append(entry(last, time="T3", status="killed", reason="why"))
 
-        assert collect(journal)["steps"][0]["status"] == status
+        assert collect(journal).steps[0].status == status
 
 
 class TestTogether:
