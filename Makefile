@@ -41,8 +41,9 @@ format: .venv/.made-from  ## format and fix what can be fixed
 	$(VENV)/ruff format --quiet .
 	$(VENV)/ruff check --fix --quiet .
 
-schema: .venv/.made-from  ## write the JSON Schema of site files
+schema: .venv/.made-from  ## write the JSON Schemas of site files and records
 	$(VENV)/runbook site schema > parameters/site.schema.json
+	$(VENV)/python -m runbook.records.journal.schema
 
 docs: .venv/.tests  ## draw page and picture of the rehearsal that is kept in docs/
 	PYTHONPATH=.:tests $(VENV)/python -m rehearsal

@@ -91,6 +91,19 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedPlan:
+    """What somebody approves: settings by name, Traefik's image, and the part of each step.
+
+    Secrets among the settings are references.
+    """
+
+    site: dict[str, str | int | float | bool | None]
+    image: str | None
+    steps: dict[str, Part]
+    schema: Literal[1] = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """The plan that a step showed; its part of the sealed plan where it has one."""
 
@@ -258,6 +271,8 @@ def to_json(value: Any) -> Any:
     if is_dataclass(value):
         found = [(field, getattr(value, field.name)) for field in fields(value)]
         return {f.name: to_json(v) for f, v in found if v is not None or f.default is not None}
+    if isinstance(value, Mapping):
+        return {name: to_json(item) for name, item in value.items()}
     return [to_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 

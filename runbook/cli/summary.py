@@ -14,27 +14,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from runbook import events
 from runbook.cli.terminal import plain
-from runbook.events import (
-    OTHERS,
-    ChangeEnded,
-    Check,
-    Finding,
-    Level,
-    Message,
-    Planned,
-    to_json,
-    words,
-)
 from runbook.records.archive.statement import WITHHELD
-from runbook.records.journal.entries import (
-    Entry,
-    EventTold,
-    Interrupted,
-    RecordClosed,
-    StepEnded,
-    StepStarted,
-)
+from runbook.records.journal import entries
 from runbook.records.journal.status import ENDED_WELL, NOT_RUN
 
 if TYPE_CHECKING:
@@ -74,19 +57,20 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def __call__(self, entry: Entry) -> None:
+    def __call__(self, entry: entries.Entry) -> None:
         """Take one entry of the journal."""
         text, running = line(entry), self._steps.get(getattr(entry, "step", ""))
         if self._live is not None:
             match entry:
-                case StepStarted():
+                case entries.StepStarted():
                     self._steps[entry.step] = _Running()
                     return
-                case EventTold() if running and not isinstance(entry.told, Finding):  # read later
+                # A finding is read later, too.
+                case entries.EventTold() if running and type(entry.told) is not events.Finding:
                     if text:
                         running.hosts[getattr(entry.told, "host", None)] = text
                     return
-                case StepEnded():
+                case entries.StepEnded():
                     del self._steps[entry.step]
         if text:
             self._console.print(Text(plain(text)), soft_wrap=True)
@@ -113,41 +97,41 @@ class _Running:
         return time.monotonic() - self._begun
 
 
-def line(entry: Entry) -> str:
+def line(entry: entries.Entry) -> str:
     """Return one entry of a journal as a line for people; empty where it is not worth one."""
     match entry:
-        case RecordClosed():
+        case entries.RecordClosed():
             withheld = entry.record.startswith(WITHHELD)
             became = "holds a secret and is withheld" if withheld else "is closed"
             return f"an earlier run was killed; its record {became}: {entry.record}"
-        case StepStarted():
+        case entries.StepStarted():
             return f"{entry.step}: started"
-        case StepEnded():
+        case entries.StepEnded():
             why = f": {entry.reason}" if entry.reason else ""
             return f"{entry.step}: {entry.status}{why} ({_seconds(entry.duration_ms)})"
-        case Interrupted():
+        case entries.Interrupted():
             return f"{entry.signal}: waiting for clean-up; once more to kill it"
-        case EventTold():
+        case entries.EventTold():
             return _event_line(entry.step, entry.told)
     return ""
 
 
 def _event_line(step: str, event: object) -> str:
     match event:
-        case Message():
+        case events.Message():
             text = event.message
-        case Planned():
+        case events.Planned():
             text = f"{_count(len(event.changes), 'change')} planned"
-        case ChangeEnded():
+        case events.ChangeEnded():
             took = _seconds(event.duration_ms)
             text = f"{event.action} {event.resource}: {event.outcome} ({took})"
-        case Check():
+        case events.Check():
             passed = "passed" if event.passed else f"failed, seen {event.seen}"
             text = f"check {event.name!r}: {passed}"
-        case Finding() if event.level is not Level.FINE:
+        case events.Finding() if event.level is not events.Level.FINE:
             text = f"{event.level}: {event.what}"
-        case _ if isinstance(event, tuple(OTHERS.values())):
-            text = words(event)
+        case _ if isinstance(event, tuple(events.OTHERS.values())):
+            text = events.words(event)
         case _:
             return ""
     host = getattr(event, "host", None)
@@ -189,7 +173,7 @@ def _show_seal(result: RunResult, console: Console) -> None:
 
 def as_json(results: Results) -> str:
     """Return the results as ``results.json`` holds them."""
-    return json.dumps(to_json(results), indent=1, sort_keys=True)
+    return json.dumps(events.to_json(results), indent=1, sort_keys=True)
 
 
 def plan_view(results: Results) -> Group:

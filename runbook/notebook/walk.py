@@ -13,24 +13,12 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from runbook import events
 from runbook.apply import Outcome, Reports, apply
 from runbook.changes import Change, Check, Plan, blocking
 from runbook.context import RunContext
 from runbook.errors import BadInput, Refused, RunbookError
-from runbook.events import (
-    ChangeBegun,
-    ChangeEnded,
-    Failure,
-    HostKeys,
-    Message,
-    Observed,
-    Part,
-    Planned,
-    PlannedChange,
-    Verdict,
-    emit,
-    tell_secret,
-)
+from runbook.events import emit, tell_secret
 from runbook.hosts.fleet import Fleet
 from runbook.hosts.live import Live
 from runbook.hosts.transcript import Transcript
@@ -95,7 +83,7 @@ def _reporting(step: str) -> Iterator[None]:
     try:
         yield
     except RunbookError as error:
-        emit(step, Failure(error.host, type(error).__name__, error.exit_code, str(error)))
+        emit(step, events.Failure(error.host, type(error).__name__, error.exit_code, str(error)))
         raise
 
 
@@ -113,7 +101,7 @@ class Walk:
         self._applied = False
 
     def _say(self, host: str | None, message: str) -> None:
-        emit(self._step.name, Message(host, message))
+        emit(self._step.name, events.Message(host, message))
 
     @property
     def live(self) -> Live:
@@ -150,12 +138,12 @@ class Walk:
             raise
 
     def _tell_hosts(self) -> None:
-        emit(self._step.name, HostKeys(self._live.fleet.host_keys))
+        emit(self._step.name, events.HostKeys(self._live.fleet.host_keys))
 
     def _tell_state(self, moment: Literal["before", "after"], facts: Any) -> None:
         if self._step.manages:
             seen = approved.state(self._step.rows(facts))
-            emit(self._step.name, Observed(moment, seen))
+            emit(self._step.name, events.Observed(moment, seen))
 
     @property
     def recipe(self) -> Shown:
@@ -182,9 +170,9 @@ class Walk:
         """Return what would change, with every diff; nothing is changed."""
         with _reporting(self._step.name):
             self._plan = self._planned(self._observed())
-        changes = tuple(PlannedChange(**change.as_dict()) for change in self._plan.changes)
-        sealed = Part(**self._part(self._plan)) if self._step.manages else None
-        emit(self._step.name, Planned(self._plan.digest, changes, sealed))
+        changes = tuple(events.PlannedChange(**change.as_dict()) for change in self._plan.changes)
+        sealed = events.Part(**self._part(self._plan)) if self._step.manages else None
+        emit(self._step.name, events.Planned(self._plan.digest, changes, sealed))
         return plan_table(self._plan)
 
     def _part(self, plan: Plan) -> dict[str, Any]:
@@ -234,12 +222,14 @@ class Walk:
         return self._plan
 
     def _begun(self, change: Change) -> None:
-        emit(self._step.name, ChangeBegun(change.host, change.resource, change.action))
+        emit(self._step.name, events.ChangeBegun(change.host, change.resource, change.action))
 
     def _report(self, outcome: Outcome) -> None:
         change, message = outcome.change, str(outcome.error or "")
         named = (change.host, change.resource, change.action)
-        emit(self._step.name, ChangeEnded(*named, outcome.word, message, outcome.duration_ms))
+        emit(
+            self._step.name, events.ChangeEnded(*named, outcome.word, message, outcome.duration_ms)
+        )
 
     def verify(self) -> Shown:
         """Read the running system afresh and return every check with what was seen.
@@ -248,7 +238,7 @@ class Walk:
             CheckFailed: A check did not hold; the table is shown first.
         """
         if self._mode != "apply" and not self._step.proves_when_planning:
-            emit(self._step.name, Verdict(self._mode, len(self._shown_plan().changes)))
+            emit(self._step.name, events.Verdict(self._mode, len(self._shown_plan().changes)))
             return table("Not verified: the mode is plan.", [], [])
         with _reporting(self._step.name):
             checks = self._checks()
@@ -279,7 +269,7 @@ class Walk:
 
     def _verdict(self, checks: int, failed: int) -> None:
         changes = len(self._shown_plan().changes)
-        emit(self._step.name, Verdict(self._mode, changes, checks - failed, failed))
+        emit(self._step.name, events.Verdict(self._mode, changes, checks - failed, failed))
 
     def _unproven(self, failed: list[Check]) -> RunbookError:
         if found := blocking(self._step.findings(self._observed())):

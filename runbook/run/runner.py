@@ -16,13 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook.context import RunContext
 from runbook.events import SWITCH
-from runbook.records.journal.entries import (
-    Interrupted,
-    KernelStarted,
-    RunEnded,
-    StepEnded,
-    StepStarted,
-)
+from runbook.records.journal import entries
 from runbook.records.journal.results import (
     collect,
     exit_status,
@@ -112,7 +106,7 @@ class Runner:
         def start(log: str) -> None:
             kernel = Kernel(environment, self.record.folder / log)
             self._kernels.append(kernel)
-            self.journal.write(KernelStarted(folder=kernel.manager.folder.name))
+            self.journal.write(entries.KernelStarted(folder=kernel.manager.folder.name))
 
         start("kernel-1.log")
         from runbook.run import serving  # noqa: F401  # loads papermill as the kernel boots
@@ -161,7 +155,7 @@ class Runner:
         from runbook.run.serving import serve
 
         notebook = self.steps[name].notebook
-        self.journal.write(StepStarted(step=name, notebook=notebook))
+        self.journal.write(entries.StepStarted(step=name, notebook=notebook))
         self._running[name] = (kernel, time.monotonic())
         work = partial(
             serve,
@@ -186,13 +180,14 @@ class Runner:
         required = step.required_checks(self.site_file.site) if prove else None
         status, reason = outcome(tuple(self.journal.entries), name, error, required)
         took = _ms_since(begun)
-        self.journal.write(StepEnded(step=name, status=status, reason=reason, duration_ms=took))
+        ended = entries.StepEnded(step=name, status=status, reason=reason, duration_ms=took)
+        self.journal.write(ended)
         self.journal.sync()
         self.record.settle(step.notebook, status, reason)
         return kernel, status
 
     def _interrupt(self, number: int) -> None:
-        self.journal.write(Interrupted(signal=signal.Signals(number).name))
+        self.journal.write(entries.Interrupted(signal=signal.Signals(number).name))
         if self._signal is not None:  # asked twice
             self._kill()
             return
@@ -223,9 +218,8 @@ class Runner:
             if any(error.exit_code == ExitStatus.REFUSED for error in broken.errors):
                 reason += what_was_touched(results) or " (nothing was changed)"
         took = _ms_since(begun)
-        self.journal.write(
-            RunEnded(status=status, reason=reason, exit_status=int(code), duration_ms=took)
-        )
+        ended = entries.RunEnded(status=status, reason=reason, exit_status=code, duration_ms=took)
+        self.journal.write(ended)
 
 
 def _ms_since(begun: float) -> int:

@@ -200,6 +200,11 @@ def parse(line: bytes) -> Entry:
         return of_json(Entry, line)
 
 
+def of_step(entries: Iterable[Entry], step: str) -> list[OfStep]:
+    """Return the entries about one step."""
+    return [entry for entry in entries if isinstance(entry, OfStep) and entry.step == step]
+
+
 def told(entries: Iterable[Entry], kind: type[T]) -> Iterator[tuple[str, T]]:
     """Yield the events of a kind with their step; they count for the step that they name."""
     for entry in entries:

@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence, Sized
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from runbook.events import (
-    LISTS,
-    MALFORMED,
-    ChangeBegun,
-    ChangeEnded,
-    Check,
-    Evidence,
-    Planned,
-    PlannedChange,
-    Verdict,
-    of_json,
-)
-from runbook.records.journal.entries import (
-    Cell,
-    CellEnded,
-    DeclaredStep,
-    Entry,
-    Mode,
-    NotebookEnded,
-    OfStep,
-    RunEnded,
-    RunOpened,
-    StepEnded,
-    StepStarted,
-    told,
-)
+from runbook import events
+from runbook.records.journal import entries as journal
+from runbook.records.journal.entries import Entry, RunEnded, RunOpened, StepEnded, of_step, told
 from runbook.records.journal.status import ENDED_WELL, NOT_RUN, ExitStatus, Status
 
 E = TypeVar("E", bound=Entry)
@@ -50,7 +27,7 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepResults(Evidence):
+class StepResults(events.Evidence):
     """What one step did and left as evidence; what did not happen is ``None`` or empty."""
 
     step: str
@@ -61,10 +38,10 @@ class StepResults(Evidence):
     finished: str | None
     duration_ms: int | None
     digest: str | None
-    changes: tuple[PlannedChange, ...]
-    verdict: Verdict | None
+    changes: tuple[events.PlannedChange, ...]
+    verdict: events.Verdict | None
     counts: Counts
-    cells: tuple[Cell, ...]
+    cells: tuple[journal.Cell, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +52,7 @@ class Results:
     run_id: str
     site: str
     site_file: str
-    mode: Mode
+    mode: journal.Mode
     started: str
     finished: str | None
     duration_ms: int | None
@@ -92,7 +69,7 @@ def of_record(folder: Path) -> Results | None:
         ValueError: What is there are none.
     """
     path = folder / "results.json"
-    return of_json(Results, path.read_bytes()) if path.is_file() else None
+    return events.of_json(Results, path.read_bytes()) if path.is_file() else None
 
 
 def collect(entries: Sequence[Entry]) -> Results:
@@ -121,17 +98,19 @@ def collect(entries: Sequence[Entry]) -> Results:
 
 
 def step_results(
-    entries: Iterable[Entry], declared: DeclaredStep, killed: bool = False
+    entries: Iterable[Entry], declared: journal.DeclaredStep, killed: bool = False
 ) -> StepResults:
     """Return what one step did and left as evidence."""
-    own = [e for e in entries if isinstance(e, OfStep) and e.step == declared.step]
-    started, ended = _last(own, StepStarted), _last(own, StepEnded)
+    own = of_step(entries, declared.step)
+    started, ended = _last(own, journal.StepStarted), _last(own, StepEnded)
     unfinished = Status.KILLED if killed else Status.RUNNING
     not_run = Status.SKIPPED if declared.skipped else Status.NEVER_RAN
-    plan = next((event for _, event in told(own, Planned)), None)
-    lists = {name: tuple(event for _, event in told(own, kind)) for name, kind in LISTS.items()}
-    lists["outcomes"] += tuple(_cut_off(own, {outcome.key for outcome in lists["outcomes"]}))
+    plan = next((event for _, event in told(own, events.Planned)), None)
     changes = plan.changes if plan else ()
+    kept = {name: tuple(event for _, event in told(own, k)) for name, k in events.LISTS.items()}
+    kept["outcomes"] += tuple(_cut_off(own, {outcome.key for outcome in kept["outcomes"]}))
+    made = _split(outcome.outcome == "done" for outcome in kept["outcomes"])
+    held = _split(check.passed for check in kept["checks"])
     return StepResults(
         step=declared.step,
         notebook=declared.notebook,
@@ -142,9 +121,9 @@ def step_results(
         duration_ms=ended.duration_ms if ended else None,
         digest=plan.digest if plan else None,
         changes=changes,
-        verdict=next((event for _, event in told(reversed(own), Verdict)), None),
-        **lists,
-        counts=_counts(changes, lists["outcomes"], lists["checks"]),
+        verdict=next((event for _, event in told(reversed(own), events.Verdict)), None),
+        **kept,
+        counts=Counts(len(changes), *made, *held),
         cells=_cells(own),
     )
 
@@ -160,14 +139,14 @@ def outcome(
         error: What running its notebook raised.
         required: Names of the checks that must have passed; ``None``: no proof is due.
     """
-    ended = _last((e for e in entries if isinstance(e, OfStep) and e.step == step), NotebookEnded)
+    ended = _last(of_step(entries, step), journal.NotebookEnded)
     status, reason = (ended.status, ended.reason) if ended else (Status.FAILED, "")
     if error is not None:
         broken = Status.FAILED if status in ENDED_WELL else status
         return broken, reason or f"{type(error).__name__}: {error}"
     if status not in ENDED_WELL:
         return status, reason
-    reason = judge(step_results(entries, DeclaredStep(step, "")), required)
+    reason = judge(step_results(entries, journal.DeclaredStep(step, "")), required)
     return (Status.FAILED if reason else status), reason
 
 
@@ -178,7 +157,7 @@ def judge(evidence: StepResults, required: Iterable[str] | None) -> str:
         evidence: What the step left.
         required: Names of the checks that must have passed; ``None``: no proof is due.
     """
-    malformed = [error.message for error in evidence.errors if error.kind == MALFORMED]
+    malformed = [error.message for error in evidence.errors if error.kind == events.MALFORMED]
     if malformed:
         return malformed[0]
     if evidence.digest is None:
@@ -224,26 +203,25 @@ def first_broken(results: Results) -> StepResults | None:
     return min(broken, key=lambda step: step.finished or "~", default=None)
 
 
-def _cut_off(own: Sequence[Entry], ended: Container[object]) -> Iterator[ChangeEnded]:
+def _cut_off(own: Sequence[Entry], ended: Container[object]) -> Iterator[events.ChangeEnded]:
     """Yield the changes that were begun and of whose end nothing was heard."""
-    for _, begun in told(own, ChangeBegun):
+    for _, begun in told(own, events.ChangeBegun):
         if begun.key not in ended:
-            yield ChangeEnded(*begun.key, "unknown", "the run ended while it was made")
+            yield events.ChangeEnded(*begun.key, "unknown", "the run ended while it was made")
 
 
-def _counts(changes: Sized, outcomes: Iterable[ChangeEnded], checks: Iterable[Check]) -> Counts:
-    done = [outcome.outcome == "done" for outcome in outcomes]
-    passed = [check.passed for check in checks]
-    counted = (bools.count(word) for bools in (done, passed) for word in (True, False))
-    return Counts(len(changes), *counted)
+def _split(words: Iterable[bool]) -> tuple[int, int]:
+    """Return how many are true, and how many are not."""
+    counted = list(words)
+    return counted.count(True), counted.count(False)
 
 
-def _cells(own: Sequence[Entry]) -> tuple[Cell, ...]:
-    ended = _last(own, NotebookEnded)
+def _cells(own: Sequence[Entry]) -> tuple[journal.Cell, ...]:
+    ended = _last(own, journal.NotebookEnded)
     if ended is not None:
         return ended.cells
-    broken_off = (entry for entry in own if isinstance(entry, CellEnded))
-    return tuple(Cell(e.cell, e.index, e.status, e.duration_ms) for e in broken_off)
+    broken_off = (entry for entry in own if isinstance(entry, journal.CellEnded))
+    return tuple(journal.Cell(e.cell, e.index, e.status, e.duration_ms) for e in broken_off)
 
 
 def _last(entries: Iterable[Entry], kind: type[E]) -> E | None:

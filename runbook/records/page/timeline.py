@@ -11,9 +11,9 @@ from runbook.records.journal.entries import (
     CellEnded,
     Entry,
     EventTold,
-    OfStep,
     StepEnded,
     StepStarted,
+    of_step,
 )
 from runbook.records.journal.status import ENDED_WELL, NOT_RUN, Status
 
@@ -67,7 +67,7 @@ def timeline(entries: Sequence[Entry]) -> Timeline | None:
     scale = _Scale(times[0], max(1, max(times) - times[0]))
     rows: list[Row] = []
     for start in begun:
-        own = [entry for entry in entries if isinstance(entry, OfStep) and entry.step == start.step]
+        own = of_step(entries, start.step)
         rows += _step(scale, start, own, max(times))
     step_s = next(s for s in (*_TICK_S, scale.length / 1000) if scale.length / 1000 / s <= TICKS)
     marks = [n * step_s for n in range(int(scale.length / 1000 / step_s) + 1)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from runbook.events import HostKeys, Observed, Planned, State, to_json
+from runbook.events import HostKeys, Observed, Part, Planned, SealedPlan, State, to_json
 from runbook.records.journal.entries import Entry, RunOpened, told
 from runbook.records.journal.results import Results
 
@@ -41,12 +41,13 @@ def plan(entries: Sequence[Entry]) -> dict[str, Any]:
     """
     opened = entries[0]
     assert isinstance(opened, RunOpened)
-    steps: dict[str, Any] = {}
+    steps: dict[str, Part] = {}
     for step, event in told(entries, Planned):
         if event.sealed:
-            steps.setdefault(step, to_json(event.sealed))
+            steps.setdefault(step, event.sealed)
     image = opened.settings.get("traefik.image")
-    return {"site": opened.settings, "image": image, "steps": steps}
+    sealed: dict[str, Any] = to_json(SealedPlan(opened.settings, image, steps))
+    return sealed
 
 
 def changes_diff(results: Results) -> str:

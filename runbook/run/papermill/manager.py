@@ -16,23 +16,16 @@ from papermill.iorw import write_ipynb
 from runbook.events import ChangeEnded, Verdict
 from runbook.masking.redact import MASKER
 from runbook.records.archive import canonical
-from runbook.records.journal.entries import (
-    Cell,
-    CellEnded,
-    CellStarted,
-    EventTold,
-    NotebookEnded,
-    OfStep,
-)
+from runbook.records.journal import entries
 from runbook.records.journal.status import ENDED_WELL, Status, together
 
-Report = Callable[[OfStep], None]
+Report = Callable[[entries.OfStep], None]
 """Is told what happens, without the step. Called from the thread that runs the notebook."""
 
 REASON_LENGTH = 500
 
 
-def silent(_entry: OfStep) -> None:
+def silent(_entry: entries.OfStep) -> None:
     """Report to nobody."""
 
 
@@ -75,7 +68,7 @@ class HonestManager(NotebookExecutionManager):  # type: ignore[misc]
 
     def hear(self, event: dict[str, Any]) -> None:
         """Take in what the running cell tells, and pass it on."""
-        entry = EventTold(event=event)
+        entry = entries.EventTold(event=event)
         match entry.told:
             case ChangeEnded(outcome="done"):
                 self._heard.add(Status.CHANGED)
@@ -113,7 +106,7 @@ class HonestManager(NotebookExecutionManager):  # type: ignore[misc]
         self._heard.clear()
         if cell.cell_type == "code":
             super().cell_start(cell, cell_index)
-            self.report(CellStarted(cell=cell.get("id"), index=cell_index))
+            self.report(entries.CellStarted(cell=cell.get("id"), index=cell_index))
         else:
             cell.metadata.papermill["start_time"] = self.now().isoformat()
 
@@ -135,7 +128,7 @@ class HonestManager(NotebookExecutionManager):  # type: ignore[misc]
         if broken:
             self.save()
         if cell.cell_type == "code":
-            self.report(CellEnded(**asdict(_summary(cell, cell_index))))
+            self.report(entries.CellEnded(**asdict(_summary(cell, cell_index))))
 
     def notebook_complete(self, **_: Any) -> None:
         """Write how the notebook ended; cells that were not reached stay marked so."""
@@ -148,11 +141,11 @@ class HonestManager(NotebookExecutionManager):  # type: ignore[misc]
         self.save()
         code = [(n, cell) for n, cell in enumerate(self.nb.cells) if cell.cell_type == "code"]
         cells = tuple(_summary(cell, number) for number, cell in code)
-        self.report(NotebookEnded(status=self.status, reason=self.reason, cells=cells))
+        self.report(entries.NotebookEnded(status=self.status, reason=self.reason, cells=cells))
 
 
-def _summary(cell: NotebookNode, index: int) -> Cell:
+def _summary(cell: NotebookNode, index: int) -> entries.Cell:
     marks = cell.metadata.papermill
     seconds = marks["duration"]
     duration_ms = None if seconds is None else round(seconds * 1000)
-    return Cell(cell.get("id"), index, Status(marks["status"]), duration_ms)
+    return entries.Cell(cell.get("id"), index, Status(marks["status"]), duration_ms)

@@ -111,6 +111,7 @@ class TestPlan:
         )
 
         assert told == {
+            "schema": 1,
             "site": OPENED["settings"],
             "image": "traefik:v3.7.1",
             "steps": {"network": PART},
@@ -136,7 +137,9 @@ class TestPlan:
         """A site that names none has none."""
         opened = replace(entries()[0], settings={"name": "lab"})
 
-        assert evidence.plan([opened]) == {"site": {"name": "lab"}, "image": None, "steps": {}}
+        assert evidence.plan([opened]) == {"schema": 1, "site": {"name": "lab"}, "image": None} | {
+            "steps": {}
+        }
 
 
 class TestDifferences:
