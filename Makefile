@@ -43,7 +43,7 @@ format: .venv/.made-from  ## format and fix what can be fixed
 
 schema: .venv/.made-from  ## write the JSON Schemas of site files and records
 	$(VENV)/runbook site schema > parameters/site.schema.json
-	$(VENV)/python -m runbook.records.journal.schema
+	$(VENV)/python scripts/schemas.py
 
 docs: .venv/.tests  ## draw page and picture of the rehearsal that is kept in docs/
 	PYTHONPATH=.:tests $(VENV)/python -m rehearsal

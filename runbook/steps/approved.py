@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from runbook.changes import Plan
 from runbook.differences import differences, flat
 from runbook.errors import Refused
+from runbook.events import State
 from runbook.masking.redact import MASKER
 
 if TYPE_CHECKING:
     from runbook.site import SiteFile
     from runbook.steps.step import F, Files, Row, Step
-
-State = dict[str, dict[str, dict[str, str]]]
 
 
 def state(rows: Iterable[Row]) -> State:

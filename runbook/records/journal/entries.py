@@ -116,14 +116,10 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellEnded(OfStep):
+class CellEnded(Cell, OfStep):
     """A cell came to its end, or broke off."""
 
     kind: Literal["cell ended"] = "cell ended"
-    cell: str | None
-    index: int
-    status: Status
-    duration_ms: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

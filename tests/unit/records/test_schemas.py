@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 from archives import RECORD
 from headless import VERDICT, check, entry, made, plan
+from schemas import FOLDER, schemas
 
 from runbook.events import to_json
-from runbook.records.journal.schema import FOLDER, schemas
 
 
 def objections(schema: str, document: Any) -> list[str]:

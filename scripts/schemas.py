@@ -1,4 +1,4 @@
-"""The JSON Schemas of a journal and of what it amounts to, made from their types: ``make schema``.
+"""Write the JSON Schemas of a journal and of what it amounts to from their types: make schema.
 
 What an earlier version wrote is valid, too: only what always was there is required.
 """
@@ -17,9 +17,14 @@ from runbook import events
 from runbook.records.journal import entries
 from runbook.records.journal.results import Results
 
-FOLDER = Path(__file__).parents[1] / "schemas"
+FOLDER = Path(__file__).parents[1] / "runbook" / "records" / "schemas"
 
 _MOMENT = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$"}
+_ENVELOPE = {
+    "seq": {"type": "integer", "minimum": 0},
+    "time": _MOMENT,
+    "kind": {"enum": list(entries.KINDS)},
+}
 _OF_FIELD: dict[str, dict[str, Any]] = {
     "started": {"pattern": _MOMENT["pattern"]},
     "finished": {"pattern": _MOMENT["pattern"]},
@@ -64,13 +69,6 @@ def _journal() -> dict[str, Any]:
     defs["EventTold"]["properties"]["event"] = _by("event", events.KINDS, ("event", "step"))
     line = _by("kind", entries.KINDS, tuple(_ENVELOPE))
     return {"title": "A line of a journal", "properties": _ENVELOPE, **line, "$defs": defs}
-
-
-_ENVELOPE = {
-    "seq": {"type": "integer", "minimum": 0},
-    "time": _MOMENT,
-    "kind": {"enum": list(entries.KINDS)},
-}
 
 
 def _by(name: str, kinds: Mapping[str, type[Any]], required: Sequence[str]) -> dict[str, Any]:
