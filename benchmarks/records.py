@@ -21,11 +21,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
+from runbook.events import ChangeEnded, Check, PlannedChange, to_json
 from runbook.records.archive import archive, canonical, statement
 from runbook.records.archive.archive import Archive
 from runbook.records.archive.chain import Chains
 from runbook.records.archive.ledger import Ledger
 from runbook.records.archive.statement import Context, Identity
+from runbook.records.journal.results import Counts, Results, StepResults
+from runbook.records.journal.status import Status
 from runbook.records.reading import search
 from runbook.records.signing import sshsig
 from runbook.records.signing.sign import Signer
@@ -56,17 +59,39 @@ class QuickSigner(Signer):
 
 def results(number: int, run_id: str) -> bytes:
     """Return the results of one synthetic run."""
-    change = {"host": f"docker{number % 20:02}", "resource": f"file /etc/x{number % 300}"}
-    counts = {"changes": 1, "done": 1, "failed": 0, "checks_passed": 1, "checks_failed": 0}
-    step = {
-        **{"step": "traefik", "notebook": FILES[0], "status": "completed", "reason": ""},
-        **{"outcomes": [{**change, "action": "update", "outcome": "done"}], "changes": [change]},
-        **{"checks": [{"name": "nothing is left", "passed": True}], "errors": [], "counts": counts},
-    }
-    times = {"started": f"2026-01-01T00:00:00.{number % 1000:03}Z", "finished": None}
-    told = {"run_id": run_id, "site": SITES[number % 3], "site_file": "x.yml", "mode": "apply"}
-    state = {"status": "completed", "duration_ms": 1000, "steps": [step]}
-    return canonical.document({"schema": 1, **told, **times, **state})
+    named = (f"docker{number % 20:02}", f"file /etc/x{number % 300}", "update")
+    step = StepResults(
+        step="traefik",
+        notebook=FILES[0],
+        status=Status.CHANGED,
+        reason="",
+        started=None,
+        finished=None,
+        duration_ms=1000,
+        digest=None,
+        changes=(PlannedChange(*named, before="", after="", undo="", summary="", diff=""),),
+        outcomes=(ChangeEnded(*named, outcome="done", message=""),),
+        checks=(Check("nothing is left", named[0], "0 changes", "0 changes"),),
+        findings=(),
+        errors=(),
+        verdict=None,
+        counts=Counts(changes=1, done=1, failed=0, checks_passed=1, checks_failed=0),
+        cells=(),
+    )
+    told = Results(
+        run_id=run_id,
+        site=SITES[number % 3],
+        site_file="x.yml",
+        mode="apply",
+        started=f"2026-01-01T00:00:00.{number % 1000:03}Z",
+        finished=None,
+        duration_ms=1000,
+        status=Status.COMPLETED,
+        reason="",
+        exit_status=0,
+        steps=(step,),
+    )
+    return canonical.document(to_json(told))
 
 
 def add(records: Path, signer: Signer, ledger: list[bytes], number: int) -> None:
