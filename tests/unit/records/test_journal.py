@@ -13,7 +13,7 @@ from headless import entry, without_privileges
 from runbook.masking.redact import Masker
 from runbook.masking.secret import Registry
 from runbook.records.journal import journal as module
-from runbook.records.journal.entries import EventTold, parse, read
+from runbook.records.journal.entries import Entry, EventTold, parse, read
 from runbook.records.journal.journal import Journal
 from runbook.records.writing.closing import JOURNAL
 
@@ -91,6 +91,23 @@ class TestJournal:
             (0, "record closed"),
             (1, "interrupted"),
         ]
+
+    def test_what_nobody_could_read_is_not_written(self, journal: Journal, tmp_path: Path) -> None:
+        """What a kernel tells can be nested too deeply; the journal stays one that is read."""
+        told: dict[str, Any] = {}
+        for _ in range(300):
+            told = {"more": told}
+        with pytest.raises(ValueError, match="recursion"):
+            journal.write(EventTold(step="network", event=told))
+
+        assert read(tmp_path / JOURNAL) == journal.entries == []
+
+    @pytest.mark.parametrize("line", [{"kind": "opinion"}, {"kind": "step ended"}, {}])
+    def test_what_is_not_known_is_a_bare_entry(self, line: dict[str, Any]) -> None:
+        """A line of another version, or without what its kind has, is passed over."""
+        assert parse(json.dumps({"seq": 3, "time": "T", **line, "words": 1}).encode()) == Entry(
+            seq=3, time="T", **line
+        )
 
     def test_holds_no_secret(
         self,
