@@ -1,4 +1,4 @@
-"""Fixtures that several subjects share: real OpenSSH servers, an operator, and connections."""
+"""Fixtures that several subjects share: OpenSSH servers, an operator, connections, a storage."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from typing import Any
 
 import pytest
 from servers import START_TIMEOUT_S, Client, Sshd, generate_key, run_sshd
+from stores import (  # noqa: F401  # fixtures
+    answering,
+    locking,
+    meanwhile,
+    models,
+    records,
+    server,
+    settings,
+    store,
+    witness,
+)
 
 from runbook.hosts.connection import Connection
 from runbook.hosts.fleet import Fleet
@@ -36,9 +47,9 @@ def start_sshd(
         return started[-1]
 
     yield start
-    for server in started:
-        server.process.terminate()
-        server.process.wait(START_TIMEOUT_S)
+    for sshd in started:
+        sshd.process.terminate()
+        sshd.process.wait(START_TIMEOUT_S)
 
 
 @pytest.fixture(scope="session")

@@ -514,7 +514,7 @@ class TestInterruption:
             "try: place.run()\n"
             "except Exception as error: print(type(error).__name__, error.exit_code, error)\n"
         )
-        paths = [str(TOP / "tests" / "unit"), str(TOP)]
+        paths = [str(TOP / "tests"), str(TOP)]
         done = subprocess.run(
             [sys.executable, "-c", code, tmp_path, str(room)],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "RUNBOOK_KEY": str(place.key)},
