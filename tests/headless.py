@@ -38,7 +38,7 @@ from runbook.site import Setting
 from runbook.waiting import until
 
 NOTEBOOKS = Path(__file__).parent / "data" / "notebooks"
-WAIT_S = 30
+WAIT_S = 120
 
 EMIT = """
 from IPython.display import display

@@ -50,7 +50,7 @@ def ids():
 def ssh(lab, node, command):
     """Run a command on a node the way an operator would, and return what it printed."""
     argv = ["ssh", "-F", str(lab.state.ssh_config), node, command]
-    done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=120)
     return done.stdout.strip()
 
 

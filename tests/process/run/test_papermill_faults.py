@@ -59,9 +59,10 @@ def place(tmp_path: Path) -> Workplace:
 
 
 @pytest.fixture(autouse=True)
-def _quick_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Kernels do not load ahead what these notebooks do not use, and leave nothing behind."""
     monkeypatch.setattr(kernels, "PRELOAD", "json")
+    del tmp_path  # made before: it is no part of what is left
     with own_temporary_files():
         yield
 
