@@ -8,19 +8,19 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from runbook.errors import BadInput
-from runbook.events import others, words
+from runbook.events import others
 from runbook.records.archive.ledger import FOLDER
 from runbook.records.archive.statement import KILLED, STATEMENT
-from runbook.records.journal.results import StepResults, of_record
+from runbook.records.journal.results import of_record
 
 FILE = ".index.sqlite"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +55,8 @@ class Run:
 
 
 COLUMNS = tuple(field.name for field in fields(Run))
-STEP_COLUMNS = (
-    "folder",
-    "run_id",
-    "step",
-    "host",
-    "resource",
-    "action",
-    "outcome",
-    "duration_ms",
-    "message",
-)
 _SCHEMA = f"""
     CREATE TABLE runs ({", ".join(COLUMNS)}, PRIMARY KEY (folder));
-    CREATE TABLE results ({", ".join(STEP_COLUMNS)});
     CREATE VIRTUAL TABLE words USING fts5 (folder UNINDEXED, text);
     PRAGMA user_version = {VERSION};
 """
@@ -115,7 +103,7 @@ def _refresh(archive: Path, database: sqlite3.Connection) -> None:
     with os.scandir(archive) as found:
         there = {e.name for e in found if e.name[0] != "." and e.is_dir(follow_symlinks=False)}
     for folder in known - there:
-        for table in ("runs", "results", "words"):
+        for table in ("runs", "words"):
             database.execute(f"DELETE FROM {table} WHERE folder = ?", (folder,))  # noqa: S608
     for folder in sorted(there - known - {FOLDER}):
         _add(archive / folder, database)
@@ -129,16 +117,10 @@ def _add(folder: Path, database: sqlite3.Connection) -> None:
         return  # no run, or a damaged one: verify says so
     if folder.name.removesuffix(KILLED) != row["run_id"]:
         return  # a copy
-    steps = _steps(folder, row["run_id"])
-    database.execute(_insert("runs", COLUMNS), [row[name] for name in COLUMNS])
-    database.executemany(_insert("results", STEP_COLUMNS), steps)
-    words += [str(value) for step in steps for value in step[3:6] if value is not None]
-    text = " ".join(dict.fromkeys(filter(None, words)))
+    values = f"INSERT INTO runs VALUES ({', '.join('?' for _ in COLUMNS)})"  # noqa: S608
+    database.execute(values, [row[name] for name in COLUMNS])
+    text = " ".join(dict.fromkeys(filter(None, [*words, *_words_of_steps(folder)])))
     database.execute("INSERT INTO words VALUES (?, ?)", (folder.name, text))
-
-
-def _insert(table: str, columns: Sequence[str]) -> str:
-    return f"INSERT INTO {table} VALUES ({', '.join('?' for _ in columns)})"  # noqa: S608
 
 
 def _row(folder: str, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,25 +148,15 @@ def _words(told: Mapping[str, Any]) -> list[str]:
     return [*words, *told["parameters"]["steps"], *(told["error"] or {}).values()]
 
 
-def _steps(folder: Path, run_id: str) -> list[tuple[Any, ...]]:
-    """Return a row for everything that was done; a change that was only planned is one, too."""
+def _words_of_steps(folder: Path) -> Iterator[str | None]:
+    """Yield what was changed, or was only to be, and what was checked."""
     try:
         results = of_record(folder)
     except (OSError, ValueError):
-        return []
-    steps = results.steps if results else ()
-    return [(folder.name, run_id, step.step, *row) for step in steps for row in _step(step)]
-
-
-def _step(step: StepResults) -> Iterator[tuple[Any, ...]]:
-    tried = {(made.host, made.resource) for made in step.outcomes}
-    for made in step.outcomes:
-        yield (*made.key, made.outcome, made.duration_ms, made.message)
-    for change in step.changes:
-        if (change.host, change.resource) not in tried:
-            yield (*change.key, "planned", None, None)
-    for check in step.checks:
-        outcome = "passed" if check.passed else "not passed"
-        yield (check.where, check.name, "check", outcome, None, check.seen)
-    for name, one in others(step):
-        yield (None, name, None, None, None, words(one))
+        return
+    for step in results.steps if results else ():
+        for change in (*step.outcomes, *step.changes):
+            yield from change.key
+        for check in step.checks:
+            yield from (check.where, check.name)
+        yield from (name for name, _ in others(step))
