@@ -33,7 +33,8 @@ CHANGE = {
     "diff": "\n".join(["--- f (now)", "+++ f (planned)", "@@ -1,40 +1,40 @@", *["-a", "+b"] * 40]),
     "undo": "restore it",
 }
-FINDING = {"level": "blocking", "host": "gateway", "what": "w" * 200, "why": "so", "todo": "do"}
+FINDING = {"level": "blocking", "host": "gateway", "subject": "rules"}
+FINDING |= {"what": "w" * 200, "why": "so", "todo": "do"}
 CHECK = {
     "name": "it is there",
     "where": "gateway" * 9,
