@@ -11,6 +11,11 @@ from runbook.waiting import until
 
 HOLDER = "exactly the manager with the highest priority holds the VIP"
 PROBE = "ip -o -4 addr show to {vip}/32"
+# Both are in the kernel's own time; a reload is a change of the unit's state, too.
+_AGE = (
+    "echo $(cut -d' ' -f1 /proc/uptime)"
+    " $(systemctl show keepalived -p StateChangeTimestampMonotonic --value)"
+)
 # What speaks against a manager's holding the VIP and hearing the others, by name; each prints one
 # line, or nothing. A rule counts that drops VRRP by name or number, then a chain that drops all.
 _DROPPED = "(-p (vrrp|112) |(protocol|l4proto|pkttype).* (vrrp|112|multicast)[ ,]|224[.]0[.]0[.]18)"
@@ -33,7 +38,11 @@ def how(text: str) -> str:
 
 def holders(live: Live) -> str:
     """Return the managers that hold the VIP now, as one line; empty where none does."""
-    return ", ".join(host for host, held in _held(live).items() if held)
+    return _named(_held(live))
+
+
+def _named(held: Mapping[str, str]) -> str:
+    return ", ".join(host for host, how in held.items() if how)
 
 
 def _held(live: Live) -> dict[str, str]:
@@ -47,8 +56,17 @@ def expected_holder(site: Site) -> str:
     return max(site.managers, key=lambda host: site.managers[host].priority)
 
 
+def _age_s(text: str) -> float:
+    """Return for how long keepalived is as it is, from what ``_AGE`` printed."""
+    now, since = text.split()
+    return float(now) - int(since) / 1e6
+
+
 def holder_check(live: Live, delay_s: float = 0) -> Check:
     """Wait until the expected manager alone holds the VIP, and say who does, and else why.
+
+    A manager that hears nobody takes the VIP only some time after its start, so what is seen counts
+    once that time is over on each of them.
 
     Args:
         live: The site.
@@ -58,10 +76,19 @@ def holder_check(live: Live, delay_s: float = 0) -> Check:
     # RFC 5798, 6.1: three adverts and a skew of at most one until a backup takes over, twice where
     # a lower one was first; a health check must have succeeded `rise` times before.
     health = keepalived.health_check
-    settle_s = 8 * keepalived.advert_int + 5 + (health.interval * health.rise if health else 0)
+    delay_s += health.interval * health.rise if health else 0
+    election_s, settle_s = 4 * keepalived.advert_int + delay_s, 8 * keepalived.advert_int + 5
     settle_s += delay_s
     live.say(None, f"waiting up to {settle_s:.0f} s for {expected} to hold {keepalived.vip}")
-    seen = until(lambda: holders(live), holds=lambda text: text == expected, timeout_s=settle_s)
+    probes = {"vip": PROBE.format(vip=keepalived.vip), "age": _AGE}
+
+    def look() -> tuple[str, bool]:
+        told = live.gather(dict.fromkeys(live.site.managers, probes), sudo=False)
+        # Less than nothing is the age in a container that has an uptime of its own.
+        is_over = not any(0 <= _age_s(texts["age"]) < election_s for texts in told.values())
+        return _named({host: how(texts["vip"]) for host, texts in told.items()}), is_over
+
+    seen, _ = until(look, holds=lambda look: look == (expected, True), timeout_s=settle_s)
     if seen != expected:
         seen = f"{seen or 'nobody'}: {why_not(live)}"
     return Check(HOLDER, "every manager", expected, seen)

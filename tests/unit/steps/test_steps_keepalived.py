@@ -850,6 +850,24 @@ class TestVerify:
 
         assert (check.seen, check.passed) == ("docker01", True)
 
+    @pytest.mark.parametrize("age", ["45612.58 45611580000", "45612.58 45608680000"])
+    def test_split_that_comes_later(self, clock: Clock, age: str) -> None:
+        """A manager that hears nobody takes the VIP up to 3.9 s after its start."""
+        answer = Moving(("docker01",), ("docker01", "docker03"))
+        answer.hosts["docker03"]["age"] = age  # type: ignore[index]
+        check = keepalived.holder_check(live(parameters("article"), answer))
+
+        assert check.seen.startswith("docker01, docker03: ")
+
+    @pytest.mark.parametrize("age", ["45612.58 45608570000", "812.58 45608570000", "7.1 0"])
+    def test_election_that_is_over(self, clock: Clock, age: str) -> None:
+        """Where each had its time, or tells none of use, the first look is enough."""
+        answer = Moving(("docker01",), ("docker01", "docker03"))
+        answer.hosts["docker03"]["age"] = age  # type: ignore[index]
+        check = keepalived.holder_check(live(parameters("article"), answer))
+
+        assert (check.seen, clock.slept) == ("docker01", [])
+
     @pytest.mark.parametrize(
         ("holders", "said"),
         [
