@@ -22,8 +22,7 @@ SUDOERS = "/etc/sudoers.d/zz-test"
         "echo Welcome",
         "printf 'no end of line'",
         "echo oops >&2; set -e",
-        "read answer",
-        "cd /; export LANGUAGE=es_ES:es",
+        "read one; read two; read three",
     ],
 )
 def test_startup_file(bare: Lab, broken: Break, operator: Operator, line: str) -> None:
@@ -40,6 +39,36 @@ def test_startup_file(bare: Lab, broken: Break, operator: Operator, line: str) -
     assert done.status == PLANNED, done.text
 
 
+def test_startup_file_that_goes_elsewhere(bare: Lab, broken: Break, operator: Operator) -> None:
+    """What is below the operator's home is seen there, wherever a startup file went."""
+    rc, folder = f"{HOME}/.bashrc", f"{HOME}/traefik"
+    broken(
+        "docker01",
+        f"cp -p {rc} /root/bashrc; sed -i '1i cd /' {rc};"
+        f"mkdir {folder}; echo theirs > {folder}/traefik.yml",
+        f"cat /root/bashrc > {rc}; rm -r {folder}",
+    )
+    done = operator.plan("traefik")
+
+    assert done.status == 3, done.text
+    assert "~/traefik/traefik.yml was not written by the runbook" in done.text
+
+
+def test_language(bare: Lab, broken: Break, operator: Operator) -> None:
+    """What a host with Spanish catalogues says is had in English."""
+    path = "/etc/keepalived/keepalived.conf"
+    broken(
+        "docker03",
+        f"mv {path} {path}.kept && mkdir {path}",
+        f"rmdir {path} && mv {path}.kept {path}",
+    )
+    done = operator.plan("keepalived")
+
+    assert done.status == 3, done.text
+    assert f"docker03: {path} cannot be read: " in done.text
+    assert "Is a directory" in done.text
+
+
 @pytest.mark.parametrize("shell", ["dash", "tcsh", "fish"])
 def test_login_shell(bare: Lab, broken: Break, operator: Operator, shell: str) -> None:
     """Whatever shell the operator logs in to."""
@@ -50,21 +79,32 @@ def test_login_shell(bare: Lab, broken: Break, operator: Operator, shell: str) -
 
 
 @pytest.mark.parametrize(
-    ("rule", "telling"),
+    "refusal",
     [
-        ("Defaults requiretty", "!requiretty"),
-        ("gerard ALL=(ALL:ALL) PASSWD: ALL", "NOPASSWD: ALL"),
-        ("gerard ALL=(ALL:ALL) !ALL", "NOPASSWD: ALL"),
+        ("docker01", "Defaults requiretty", "!requiretty"),
+        ("docker01", "gerard ALL=(ALL:ALL) PASSWD: ALL", "NOPASSWD: ALL"),
+        ("docker01", "gerard ALL=(ALL:ALL) !ALL", "NOPASSWD: ALL"),
+        ("docker02", "gerard ALL=(ALL:ALL) PASSWD: ALL", "NOPASSWD: ALL"),
     ],
+    ids=" ".join,
 )
-def test_sudo(bare: Lab, broken: Break, operator: Operator, rule: str, telling: str) -> None:
+def test_sudo(bare: Lab, broken: Break, operator: Operator, refusal: tuple[str, str, str]) -> None:
     """A sudo that refuses is told in its own words, with the hint that fits."""
-    broken("docker01", f"echo '{rule}' > {SUDOERS} && chmod 440 {SUDOERS}", f"rm {SUDOERS}")
+    node, rule, telling = refusal
+    broken(node, f"echo '{rule}' > {SUDOERS} && chmod 440 {SUDOERS}", f"rm {SUDOERS}")
     done = operator.plan("keepalived")
 
     assert done.status == 3, done.text
     assert telling in done.text
-    assert "docker01: sudo: " in done.text
+    assert f"{node}: {'sudo-rs' if node == 'docker02' else 'sudo'}: " in done.text
+
+
+@pytest.fixture
+def inside(bare: Lab, broken: Break) -> Lab:
+    """A bare lab in which no way leads to docker01 but through the gateway."""
+    others = f"INPUT -p tcp --dport 22 ! -s {bare.topology.gateway.lan} -j REJECT"
+    broken("docker01", f"iptables -I {others}", f"iptables -D {others}")
+    return bare
 
 
 @pytest.mark.parametrize(
@@ -76,10 +116,10 @@ def test_sudo(bare: Lab, broken: Break, operator: Operator, rule: str, telling: 
     ],
 )
 def test_way_in(
-    bare: Lab, operator: Operator, write_site: SiteWriter, tmp_path: Path, way: str
+    inside: Lab, operator: Operator, write_site: SiteWriter, tmp_path: Path, way: str
 ) -> None:
     """A configuration that leads ssh to the hosts leads there."""
-    config, theirs = tmp_path / "ssh_config", bare.state.ssh_config
+    config, theirs = tmp_path / "ssh_config", inside.state.ssh_config
     lines = (
         f"    {way.format(config=theirs)}\n" if "ProxyJump" in line else line + "\n"
         for line in theirs.read_text().splitlines()
