@@ -36,6 +36,7 @@ REPLICATED = DEPLOY.replace("MODE", "")
 TAKE_ALL = (
     "docker service create -d --name store --network frontend -l traefik.enable=true "
     "-l 'traefik.http.routers.store.rule=PathPrefix(`/`)' "
+    "-l traefik.http.routers.store.priority=99 "
     "-l traefik.http.services.store.loadbalancer.server.port=80"
 )
 
@@ -153,22 +154,34 @@ class TestCatchAll:
     """Applications that answer every request."""
 
     @pytest.mark.parametrize(
-        "more",
+        ("more", "answer"),
         [
-            "demo:1",
-            "-l traefik.http.routers.store.priority=1000000 demo:1",
-            "-l traefik.http.routers.store.middlewares=away -l traefik.http.middlewares.away"
-            ".redirectregex.regex='.*' -l traefik.http.middlewares.away.redirectregex"
-            ".replacement=https://shop.example.org/ demo:1",
-            "-l traefik.http.routers.store.middlewares=users -l traefik.http.middlewares.users"
-            ".basicauth.users='a:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=' demo:1",
-            "--replicas 0 demo:1",
+            ("demo:1", 200),
+            ("-l traefik.http.routers.store.priority=1000000 demo:1", 200),
+            (
+                "-l traefik.http.routers.store.middlewares=away -l traefik.http.middlewares.away"
+                ".redirectregex.regex='.*' -l traefik.http.middlewares.away.redirectregex"
+                ".replacement=https://shop.example.org/ demo:1",
+                302,
+            ),
+            (
+                "-l traefik.http.routers.store.middlewares=users -l traefik.http.middlewares.users"
+                ".basicauth.users='a:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=' demo:1",
+                401,
+            ),
+            ("-l traefik.http.services.store.loadbalancer.server.port=81 demo:1", 502),
         ],
-        ids=["200", "high priority", "302", "401", "503"],
+        ids=["200", "high priority", "302", "401", "502"],
     )
-    def test_run_is_green(self, edge: Lab, operator: Operator, broken: Break, more: str) -> None:
+    def test_run_is_green(
+        self, edge: Lab, operator: Operator, broken: Break, more: str, answer: int
+    ) -> None:
         """A healthy edge ends 0, whatever its applications answer at `/`."""
         broken("docker01", f"{TAKE_ALL} {more}", "docker service rm store")
+        for last in (11, 12, 13):  # each Traefik asks the Swarm for services every so often
+            url = f"http://{edge.topology.lan_address(last)}/"
+            ask = f"curl -so /dev/null -w '%{{http_code}}' {url}"
+            must(edge, "docker01", f'until [ "$({ask})" = {answer} ]; do sleep 0.2; done')
         done = operator.apply("acceptance")
 
         assert done.status == 0, done.text
