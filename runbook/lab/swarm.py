@@ -170,7 +170,9 @@ def _join_all(machines: list[Machine], seen: list[Membership], leader: Machine) 
         for machine, own in zip(machines, seen, strict=True)
         if own.state in ("inactive", "error", "locked") or own.node_id not in known
     ]
-    _forget(outside, leader)
+    names = {machine.node.name for machine in outside}
+    inside = [own for m, own in zip(machines, seen, strict=True) if m.node.name not in names]
+    _forget({own.node_id for own in inside}, leader)
     tokens = {
         role: leader.must("docker", "swarm", "join-token", "-q", role.value).strip()
         for role in {machine.node.role for machine in outside}
@@ -201,11 +203,10 @@ def _join(machine: Machine, leader: Machine, token: str) -> None:
     )
 
 
-def _forget(outside: list[Machine], leader: Machine) -> None:
-    """Take the former selves of nodes that come back off the manager's list."""
-    names = {machine.node.hostname for machine in outside}
+def _forget(inside: set[str], leader: Machine) -> None:
+    """Take the former selves of nodes off the manager's list."""
     for member in members(leader):
-        if member.hostname in names:
+        if member.node_id not in inside:
             leader.run("docker", "node", "demote", member.node_id)
             leader.run("docker", "node", "rm", "--force", member.node_id)
 

@@ -151,8 +151,10 @@ def test_node_that_joined_again(edge: Lab, operator: Operator, node: str, role: 
         (said,) = [line for line in findings(done, "warning") if old in line]
         assert said.startswith(f"{node}: warning: an entry of it is left over in the Swarm")
         assert "4 of 3" not in done.text
-    finally:  # or no reset finds every node ready
-        must(edge, "docker01", f"docker node rm --force {old}")
+    finally:
+        edge.up()
+
+    assert old not in must(edge, "docker01", "docker node ls -q")
 
 
 @pytest.mark.parametrize(
