@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 START_TIMEOUT_S = 60
-LAST_WORDS_S = 1.0
 SHORT_CELL_S = 0.2
 """How long a cell may take that is not worth an interrupt."""
 LOG_BYTES = 2**20
@@ -88,18 +88,17 @@ class KernelLog:
         self.path = path
         self._said = bytearray()
         self._is_cut = False
+        self._end = secrets.token_bytes(16)
         self._reading_end, self.writing_end = os.pipe()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def handed_over(self) -> None:
-        """Note that the kernel has its own hold of the writing end."""
-        os.close(self.writing_end)
-
     def finish(self) -> None:
-        """Write what was said."""
-        # A child that outlives the kernel keeps the pipe open; it has had its say.
-        self._reader.join(LAST_WORDS_S)
+        """Write what was said; a child that outlives the kernel has had its say."""
+        # All that the kernel said stands in the pipe before this.
+        os.write(self.writing_end, self._end)
+        os.close(self.writing_end)
+        self._reader.join()
         said = bytes(self._said)
         if self._is_cut:  # in the middle of a line, and so perhaps of a secret
             said = said.partition(b"\n")[2]
@@ -107,11 +106,15 @@ class KernelLog:
             self.path.write_bytes(MASKER.mask_bytes(said))
 
     def _read(self) -> None:
+        said = self._said
         with open(self._reading_end, "rb", buffering=0) as pipe:
-            while piece := pipe.read(65536):
-                self._said += piece
-                self._is_cut |= len(self._said) > LOG_BYTES
-                del self._said[:-LOG_BYTES]
+            while self._end not in said:
+                self._is_cut |= len(said) > LOG_BYTES
+                del said[:-LOG_BYTES]
+                said += pipe.read(65536)
+        del said[said.index(self._end) :]
+        self._is_cut |= len(said) > LOG_BYTES
+        del said[:-LOG_BYTES]
 
 
 class Kernel:
@@ -208,12 +211,7 @@ class Kernel:
 
     async def _start(self, environment: Mapping[str, str]) -> None:
         end = self._log.writing_end
-        try:
-            await self.manager.start_kernel(
-                env={**os.environ, **environment}, stdout=end, stderr=end
-            )
-        finally:
-            self._log.handed_over()
+        await self.manager.start_kernel(env={**os.environ, **environment}, stdout=end, stderr=end)
         self.client = self.manager.client()
         self.client.start_channels(stdin=False, hb=False)
         self.client.allow_stdin = False

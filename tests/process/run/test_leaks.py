@@ -34,12 +34,32 @@ from runbook.run import kernels
 
 MASK = "[masked:edge.auth]"
 LEARN = """
+import sys
+from contextlib import contextmanager
+from threading import Event
+
 from runbook.events import *
 from runbook.masking.secret import KNOWN, Secret
 
 KNOWN.listen(tell_secret)
 value = Secret("edge.auth", "env:EDGE_AUTH").reveal()
 half = len(value) // 2
+
+@contextmanager
+def caught(stream):
+    # A thread of ipykernel's brings what is written to the stream itself, after the cell perhaps.
+    whole, write = Event(), stream.write
+
+    def catch(text):
+        write(text)
+        if "\\n" in text:
+            whole.set()
+
+    stream.write = catch
+    yield
+    if hasattr(stream, "watch_fd_thread"):  # not below pytest
+        assert whole.wait(60)
+    stream.write = write
 """
 CHANNELS = {
     "stdout": "print(value)",
@@ -55,10 +75,21 @@ CHANNELS = {
     "html": "import html\nfrom IPython.display import HTML\nHTML(f'<b>{html.escape(value)}</b>')",
     "json": "from IPython.display import JSON, display\ndisplay(JSON({'deep': [value]}))",
     "logging": "import logging\nlogging.getLogger('own').warning('with %s', value)",
-    "subprocess": "import subprocess\nsubprocess.run(['echo', value], check=True).returncode",
-    "standard output itself": "import os\nos.write(1, (value + '\\n').encode())",
-    "standard error itself": "import os\nos.write(2, (value + '\\n').encode())",
-    "two writes": "os.write(1, value[:half].encode())\nos.write(1, value[half:].encode() + b'\\n')",
+    "subprocess": (
+        "import subprocess\nwith caught(sys.stdout):\n    "
+        "subprocess.run(['echo', value], check=True)"
+    ),
+    "standard output itself": (
+        "import os\nwith caught(sys.stdout):\n    os.write(1, (value + '\\n').encode())"
+    ),
+    "standard error itself": (
+        "import os\nwith caught(sys.stderr):\n    os.write(2, (value + '\\n').encode())"
+    ),
+    "two writes": (
+        "with caught(sys.stdout):\n    "
+        "os.write(1, value[:half].encode())\n    "
+        "os.write(1, value[half:].encode() + b'\\n')"
+    ),
     "colours": "print(value[:half] + '\\x1b[31m' + value[half:] + '\\x1b[0m')",
     "base64": "import base64\nprint(base64.b64encode(f'user:{value}'.encode()).decode())",
     "url": "from urllib.parse import quote\nprint('https://x/?a=' + quote(value, safe=''))",
