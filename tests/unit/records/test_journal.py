@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headless import entry, without_privileges
+from headless import entry
 
 from runbook.masking.redact import Masker
 from runbook.masking.secret import Registry
@@ -147,20 +147,3 @@ class TestJournal:
         """A second one is refused as long as the first is there."""
         with pytest.raises(BlockingIOError):
             Journal(tmp_path / JOURNAL, lambda _entry: None)
-
-    def test_a_sealed_one_is_only_held(self, tmp_path: Path) -> None:
-        """One that nobody may write to any more is read, and held like another."""
-        code = (
-            "import sys; from pathlib import Path\n"
-            "from runbook.records.journal.journal import Journal\n"
-            "path = Path(sys.argv[1]); one = Journal(path, print); print(len(one.entries))\n"
-            "try: Journal(path, print)\n"
-            "except BlockingIOError: print('held')"
-        )
-        path = tmp_path / JOURNAL
-        journal = Journal(path, lambda _entry: None)
-        journal.write(entry("run opened", **OPENED))
-        journal.close()
-        path.chmod(0o444)
-
-        assert without_privileges(code, path).split() == ["1", "held"]

@@ -1,4 +1,4 @@
-"""The acceptance step: what is asked from where, by a real curl, and what the answers prove."""
+"""The acceptance step: what is asked from where, and what the answers prove."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from runbook.site import Site
 from runbook.steps import acceptance, demonstration
 from runbook.steps.acceptance import DASHBOARD, VIP_SSH, WEB, required_checks
 from runbook.steps.demonstration import CLIENT, HIDDEN, SHOWN, STACK
-from runbook.steps.outside import client_of, from_outside, url_host
+from runbook.steps.outside import url_host
 
 NODES = ("docker01", "docker02", "docker03", "docker04", "docker05", "docker06")
 LOOP = tuple(f"http://{node}/ answers as its role says" for node in NODES)
@@ -364,24 +364,6 @@ class TestOutside:
         site = declared(acceptance={"url_host": name}, gateway={"public_address": public}).site
 
         assert host == url_host(site)
-
-    def test_from_this_machine(self) -> None:
-        """Without a client this machine asks, in a shell of its own."""
-        site = live(parameters("article"))
-
-        assert from_outside(site, {"a": "echo a", "b": "echo b"}) == {"a": "a\n", "b": "b\n"}
-        assert client_of(site.site) == "this machine"
-
-    @pytest.mark.parametrize(
-        "page", [r"P\341gina", r"\346\227"], ids=["latin 1", "half a character"]
-    )
-    def test_page_that_is_no_utf_8(self, page: str) -> None:
-        """A page in another encoding, or cut within a character, is an answer all the same."""
-        seen = from_outside(
-            live(parameters("article")), {"web": f"printf 'HTTP/1.1 200 OK\n\n{page}'"}
-        )
-
-        assert seen["web"].startswith("HTTP/1.1 200 OK")
 
 
 class TestGuarded:
