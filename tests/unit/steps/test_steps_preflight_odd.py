@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import cache
 from typing import Any
 
 import pytest
@@ -52,16 +53,21 @@ ODD = (
 """What other programs, languages and networks print in the place of what is expected."""
 
 
-def facts(**texts: dict[str, str]) -> tuple[dict[str, HostFacts], SwarmFacts]:
+@cache
+def known() -> SwarmFacts:
+    """Return the lab's Swarm, of which the engine tells, whatever snippets print."""
+    return observe_swarm(live(parameters("lab"), engine=swarm()))
+
+
+def facts(**texts: dict[str, str]) -> dict[str, HostFacts]:
     """Return what is read of the lab where some snippets print something else."""
-    here = live(parameters("lab"), converged(**texts), swarm())
-    return observe_hosts(here), observe_swarm(here)
+    return observe_hosts(live(parameters("lab"), converged(**texts), swarm()))
 
 
-def judged(hosts: dict[str, HostFacts], known: SwarmFacts) -> None:
+def judged(hosts: dict[str, HostFacts], nodes: SwarmFacts) -> None:
     """Have every rule judge these facts."""
-    assert list(judge(SITE, hosts, known))
-    assert [found for step in STEPS for found in step.objections(parameters("lab"), hosts, known)]
+    assert list(judge(SITE, hosts, nodes))
+    assert [found for step in STEPS for found in step.objections(parameters("lab"), hosts, nodes)]
     list(vip(SITE, hosts, ["docker01", "docker02"], ()))
     list(vip(SITE, hosts, [], ()))
 
@@ -71,7 +77,7 @@ def test_each_snippet(host: str) -> None:
     """One snippet at a time prints something odd."""
     for name in recorded(f"preflight-{host}"):
         for text in ODD:
-            judged(*facts(**{host: {name: text}}))
+            judged(facts(**{host: {name: text}}), known())
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -83,7 +89,7 @@ def test_cut_and_mixed(seed: int) -> None:
         texts[host] = {
             name: broken(text, chance) for name, text in recorded(f"preflight-{host}").items()
         }
-    judged(*facts(**texts))
+    judged(facts(**texts), known())
 
 
 def broken(text: str, chance: random.Random) -> str:
@@ -112,8 +118,7 @@ def test_swarm(seed: int) -> None:
     answers = {asked: altered(body, chance) for asked, body in swarm().items()}
     for asked, body in answers.items():
         answers[asked] = [one for one in body if isinstance(one, dict)] if body else None
-    hosts, _ = facts()
-    judged(hosts, observe_swarm(live(parameters("lab"), converged(), answers)))
+    judged(facts(), observe_swarm(live(parameters("lab"), converged(), answers)))
 
 
 def altered(value: Any, chance: random.Random) -> Any:
@@ -147,7 +152,7 @@ class TestKnown:
         """Without ss it is not known who listens, and that is a warning."""
         assert listeners("sh: 1: ss: not found\n", "[]") is None
         found = traefik.STEP.objections(
-            parameters("lab"), *facts(docker02={"sockets": "sh: 1: ss: not found\n"})
+            parameters("lab"), facts(docker02={"sockets": "sh: 1: ss: not found\n"}), known()
         )
         assert [f.what for f in found if f.subject == "port"] == [
             "ss could not tell who listens, so taken ports are known for containers only"
@@ -161,10 +166,8 @@ class TestKnown:
         )
         nodes = swarm()["GET /nodes"]
         nodes[1]["ManagerStatus"]["Addr"] = "[fd00::11]:2377"
-        known = observe_swarm(
-            live(parameters("lab"), converged(), {**swarm(), "GET /nodes": nodes})
-        )
+        seen = observe_swarm(live(parameters("lab"), converged(), {**swarm(), "GET /nodes": nodes}))
 
         assert [str(advert.source) for advert in heard.adverts or ()] == ["10.0.0.9"]
         assert isinstance((heard.adverts or ())[0], Advert)
-        assert "fd00::11" in [node.address for node in known.nodes]
+        assert "fd00::11" in [node.address for node in seen.nodes]
