@@ -1,9 +1,11 @@
-"""Fixtures that several subjects share: what is said of a site."""
+"""What all unit tests obey, and fixtures that several subjects share: what is said of a site."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import TOP
@@ -13,6 +15,35 @@ from runbook.site import SiteInvalid, load
 
 VALID = TOP / "tests" / "data" / "sites" / "valid.yml"
 Changed = Callable[[str], list[str]]
+IMPURE = {
+    *("subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn"),
+    *("os.system", "socket.bind", "socket.connect"),
+}
+"""What Python calls it when a program is started or a socket is used (audit events table)."""
+
+watched = False
+"""Whether a unit test runs now: a hook stays, and the same process runs other tests, too."""
+
+
+def pytest_configure() -> None:
+    """Have every unit test fail where it starts a program or uses a socket."""
+    sys.addaudithook(_forbid)
+
+
+def _forbid(event: str, arguments: tuple[Any, ...]) -> None:
+    if watched and event in IMPURE:
+        pytest.fail(f"{event} {arguments[:2]}: what is not pure belongs in tests/process")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Watch a unit test, and its fixtures of any scope."""
+    global watched  # noqa: PLW0603  # nothing else reaches the hook
+    watched = True
+    try:
+        return (yield)
+    finally:
+        watched = False
 
 
 @pytest.fixture

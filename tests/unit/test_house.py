@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import socket
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -66,3 +68,18 @@ def test_tests_have_the_rooms_of_the_house(kind: str) -> None:
     rooms = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
 
     assert [room for room in rooms if not (TOP / "runbook" / room).is_dir()] == []
+
+
+def test_no_unit_test_starts_a_program() -> None:
+    """Nor does it use a socket; what does has its place in tests/process."""
+    with pytest.raises(pytest.fail.Exception, match=r"^subprocess.Popen .* tests/process$"):
+        subprocess.run(["true"], check=False)
+    with socket.socket() as one, pytest.raises(pytest.fail.Exception, match=r"^socket.bind"):
+        one.bind(("127.0.0.1", 0))
+
+
+def test_each_file_of_tests_has_a_name_of_its_own() -> None:
+    """They are no packages, so pytest knows them by their names."""
+    names = [path.name for path in (TOP / "tests").rglob("test_*.py")]
+
+    assert sorted(set(names)) == sorted(names)
