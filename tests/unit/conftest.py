@@ -1,4 +1,4 @@
-"""What all unit tests obey, and fixtures that several subjects share: what is said of a site."""
+"""What all unit tests obey, and fixtures that several subjects share."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import TOP
+from fakes import TOP, Clock
 
 import runbook.run.serving  # noqa: F401  # the first to import nbformat, it does so in less time
+from runbook import waiting
 from runbook.site import SiteInvalid, load
 
 VALID = TOP / "tests" / "data" / "sites" / "valid.yml"
@@ -36,10 +37,10 @@ def _forbid(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Generator[None, object, object]:
-    """Watch a unit test, and its fixtures of any scope."""
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Watch a unit test, and its fixtures of any scope; this is called for every test."""
     global watched  # noqa: PLW0603  # nothing else reaches the hook
-    watched = True
+    watched = item.path.is_relative_to(Path(__file__).parent)
     try:
         return (yield)
     finally:
@@ -76,3 +77,11 @@ def warnings(tmp_path: Path) -> Changed:
         ]
 
     return changed
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Waits that take no time."""
+    clock = Clock()
+    monkeypatch.setattr(waiting, "time", clock)
+    return clock

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 from fakes import Clock
 
-from runbook import waiting
 from runbook.waiting import until
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock in place of the real one."""
-    clock = Clock()
-    monkeypatch.setattr(waiting, "time", clock)
-    return clock
 
 
 class TestUntil:

@@ -7,15 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Command, FakeEngine, converged, live, local, parameters, swarm
+from fakes import Command, converged, live, local, parameters
 
-from runbook.hosts.live import Live
 from runbook.steps.preflight.facts import GatewayFacts, observe_hosts
-
-
-def lab(engine: dict[str, Any] | None = None, **texts: dict[str, str]) -> Live:
-    """Return the lab's site as recorded, with other texts of some hosts."""
-    return live(parameters("lab"), converged(**texts), swarm() | (engine or {}))
 
 
 @pytest.fixture
@@ -26,7 +20,7 @@ def shorewall(tmp_path: Path) -> Path:
 
 def read_here(folder: Path) -> GatewayFacts:
     """Return the gateway's facts where its snippets are really run, on the files of a folder."""
-    recordings, here = lab().fleet.answer, local(folder)  # type: ignore[attr-defined]
+    recordings, here = converged(), local(folder)
 
     def answer(command: Command) -> Any:
         if command.host != "gateway":
@@ -78,11 +72,3 @@ class TestGatewayFiles:
         (shorewall / "shorewall.conf").write_text(f"A=b\n{line}\nC=d\n")
 
         assert value == read_here(shorewall).forwarding
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    """The engine of every site, which is that of the lab as recorded."""
-    engine = FakeEngine(swarm())
-    monkeypatch.setattr("runbook.hosts.docker_api.engine", lambda _connection: engine.client)
-    return engine

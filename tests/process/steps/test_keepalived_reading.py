@@ -10,23 +10,6 @@ import pytest
 from runbook.errors import Refused
 from runbook.steps.keepalived import reading
 
-# article.md, /etc/keepalived/keepalived.conf of docker01, without the comment on its priority.
-PUBLISHED = """\
-vrrp_instance VI_1 {
-    interface enp0s3
-    priority 3
-    virtual_router_id 51
-    virtual_ipaddress {
-        10.0.0.2
-    }
-}
-"""
-
-
-def instance(name: str = "VI_2", vrid: int = 60, vip: str = "10.0.0.60") -> str:
-    """Return somebody else's instance."""
-    return PUBLISHED.replace("VI_1", name).replace(" 51", f" {vrid}").replace("10.0.0.2", vip)
-
 
 class TestRead:
     """What keepalived reads, as its own program would."""

@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 from headless import check, entry, made, plan
+from junits import MIXED, OPENED, STARTED, results, step
 from typer.testing import CliRunner
 
 from runbook.cli import app
@@ -19,8 +20,6 @@ from runbook.records.journal.status import ENDED_WELL, Status
 from runbook.records.reading import junit
 
 RECORDED = Path(__file__).parents[2] / "data" / "records" / "run"
-OPENED = {"run_id": "r", "site": "lab", "site_file": "lab.yml", "mode": "apply"}
-STARTED = "2026-11-23T13:01:47.123Z"
 SUITE_COUNTS = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
 
 # What Jenkins' xUnit plugin lets through. Source: its junit-10.xsd.
@@ -51,26 +50,6 @@ ELEMENT = {
 }
 
 
-def step(name: str, status: str = "verified", *events: dict[str, Any], **particulars: Any) -> Any:
-    """Return the results of one step, as a journal with these events amounts to."""
-    declared = {"step": name, "notebook": f"20_{name}.ipynb"}
-    ended = {"status": status, "reason": "", "duration_ms": 2536}
-    journal = [
-        entry("run opened", time=STARTED, steps=[declared], **OPENED),
-        entry("step started", **declared, time=STARTED),
-        *(entry("event", step=name, event={"step": name, **event}) for event in events),
-        entry("step ended", step=name, time=STARTED, **ended),
-    ]
-    return replace(collect(journal).steps[0], **particulars)
-
-
-def results(*steps: Any, status: str = "completed", reason: str = "", **particulars: Any) -> Any:
-    """Return the results of a run."""
-    run = collect([entry("run opened", time=STARTED, steps=[], **OPENED)])
-    told = {"status": Status(status), "reason": reason, "steps": steps, **particulars}
-    return replace(run, **{"run_id": "20261123T130147Z-lab-3e71bb", "duration_ms": 24904, **told})
-
-
 def parsed(*steps: Any, **particulars: Any) -> Element:
     """Return the root of the document of a run, as a reader gets it."""
     return fromstring(junit.document(results(*steps, **particulars)))  # noqa: S314  # it is ours
@@ -84,14 +63,6 @@ def ends(root: Element) -> dict[str, list[tuple[str, Any, str | None]]]:
         ]
         for case in root.iter("testcase")
     }
-
-
-MIXED = [
-    step("preflight", "verified", plan(), check("fit")),
-    step("network", "failed", plan("a"), check("it exists"), check("it is global", passed=False)),
-    step("traefik", "timed out", plan("a", "b"), reason="cell verify: 60 s"),
-    step("keepalived", "never ran", started=None, duration_ms=None),
-]
 
 
 class TestForm:

@@ -8,13 +8,11 @@ from typing import Any
 import pytest
 from fakes import Clock, Failure, Keeping, done, live, parameters, recorded_json
 
-from runbook import waiting
 from runbook.errors import Refused
 from runbook.hosts.docker_errors import EngineError
 from runbook.resources.network import Overlay, OverlayFacts, facts_of
 
 FRONTEND = Overlay("docker01", "frontend", None, attachable=False, encrypted=False, mtu=None)
-OTHER = replace(FRONTEND, subnet="10.9.0.0/24", attachable=True, encrypted=True, mtu=1400)
 SEEN = OverlayFacts("overlay", "swarm", attachable=False, encrypted=False, subnet="10.0.1.0/24",
                     mtu=None)  # fmt: skip
 
@@ -28,14 +26,6 @@ def inspected(**changes: Any) -> dict[str, Any]:
     """Return the recorded network with other values."""
     found = next(n for n in recorded_json("networks") if n["Name"] == "frontend")
     return {**found, **changes}
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Waits that take no time."""
-    clock = Clock()
-    monkeypatch.setattr(waiting, "time", clock)
-    return clock
 
 
 class TestObserve:
