@@ -1,4 +1,4 @@
-"""Fixtures that several subjects share: OpenSSH servers, an operator, connections, a storage."""
+"""Fixtures that several subjects share: OpenSSH servers, connections, a storage, kernels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headless import own_temporary_files
+from papermills import program  # noqa: F401  # a fixture
 from servers import START_TIMEOUT_S, Client, Sshd, generate_key, run_sshd
 from stores import (  # noqa: F401  # fixtures
     answering,
@@ -24,6 +26,7 @@ from stores import (  # noqa: F401  # fixtures
 from runbook.hosts.connection import Connection
 from runbook.hosts.fleet import Fleet
 from runbook.hosts.transcript import Transcript
+from runbook.run import kernels
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +94,12 @@ def fleet(client: Client, sshd: Sshd, inner_sshd: Sshd) -> Iterator[Fleet]:
 def gateway(fleet: Fleet) -> Connection:
     """One open connection."""
     return fleet["gateway"]
+
+
+@pytest.fixture
+def quick_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kernels that load ahead only what small notebooks use, and leave nothing behind."""
+    assert tmp_path.exists()  # made before temporary files go elsewhere
+    monkeypatch.setattr(kernels, "PRELOAD", "json")
+    with own_temporary_files():
+        yield

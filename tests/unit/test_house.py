@@ -78,6 +78,13 @@ def test_no_unit_test_starts_a_program() -> None:
         one.bind(("127.0.0.1", 0))
 
 
+def test_no_file_of_tests_is_too_long_to_see_through() -> None:
+    """What grows is split by subject."""
+    lines = {path: path.read_text().count("\n") for path in (TOP / "tests").rglob("*.py")}
+
+    assert [path for path, count in lines.items() if count > 500] == []
+
+
 def test_each_file_of_tests_has_a_name_of_its_own() -> None:
     """They are no packages, so pytest knows them by their names."""
     names = [path.name for path in (TOP / "tests").rglob("test_*.py")]
