@@ -101,8 +101,10 @@ def find(archive: Path, beginning: str) -> Run:
         query += " OR substr(run_id, -length(:id)) = :id ORDER BY run_id"
         found = _runs(archive, query, {"id": beginning})
     exact = [run for run in found if run.run_id == beginning] or found
-    if len(exact) != 1:
-        known = ", ".join(run.run_id for run in exact[:5]) or "none"
+    if not exact:
+        raise BadInput(f"no run is called {beginning!r}", todo="see runbook records list")
+    if len(exact) > 1:
+        known = ", ".join(run.run_id for run in exact[:5])
         raise BadInput(f"{beginning!r} names {len(exact)} runs: {known}", todo="give the whole id")
     return exact[0]
 

@@ -255,7 +255,7 @@ class TestApproved:
     def test_unknown_run(self, place: Workplace) -> None:
         """A run that there is not cannot have been approved."""
         planned(place)
-        with pytest.raises(BadInput, match="names 0 runs"):
+        with pytest.raises(BadInput, match="no run is called"):
             applied(place, approved="999999")
 
     def test_run_without_a_plan(self, place: Workplace) -> None:
