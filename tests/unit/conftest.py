@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 from fakes import TOP, Clock
-from walking import approved, events, module, shown, store, walk  # noqa: F401  # fixtures
+from walking import (  # noqa: F401  # fixtures
+    approved,
+    events,
+    module,
+    preflight,
+    shown,
+    store,
+    walk,
+)
 
 import runbook.run.serving  # noqa: F401  # the first to import nbformat, it does so in less time
 from runbook import waiting

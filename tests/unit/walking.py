@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import IPython.display
 import pytest
-from fakes import ConfigStore, FakeFleet, parameters
+from fakes import ConfigStore, FakeFleet, converged, parameters, swarm
 
 from runbook.changes import Change, Check
 from runbook.context import RunContext
@@ -20,7 +20,7 @@ from runbook.hosts.live import Live
 from runbook.notebook import walk as notebook
 from runbook.notebook.walk import Walk
 from runbook.site import SiteFile
-from runbook.steps import CONVERGED, Row, Step
+from runbook.steps import CONVERGED, Row, Step, find
 
 ANSWERS = "it answers"
 
@@ -164,3 +164,16 @@ def approved(
     path.write_text(json.dumps({"steps": {"pretended": part}}))
     monkeypatch.setenv("RUNBOOK_APPROVED", str(path))
     return part
+
+
+@pytest.fixture
+def preflight(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Walk]:
+    """Open the preflight of the lab as recorded: ``preflight("plan", docker02={...})``."""
+    store = ConfigStore(swarm())
+    monkeypatch.setattr("runbook.hosts.docker_api.engine", lambda _connection: store.client)
+
+    def begin(mode: str, **texts: dict[str, str]) -> Walk:
+        fleet = FakeFleet(converged(**texts))
+        return stepping(find("preflight"), mode, store, parameters("lab"), fleet)
+
+    return begin

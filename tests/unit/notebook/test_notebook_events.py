@@ -7,28 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fakes import TOP, ConfigStore, FakeFleet, converged, parameters, swarm
+from fakes import TOP, ConfigStore, parameters
 from walking import Pretended, stepping
 
 from runbook.errors import BadInput, ChangeFailed, CheckFailed
 from runbook.events import MIME, Message, emit
 from runbook.notebook.walk import Walk, open_step
-from runbook.steps import CONVERGED, find
+from runbook.steps import CONVERGED
 
 ARTICLE = str(TOP / "parameters" / "article.yml")
-
-
-@pytest.fixture
-def preflight(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Walk]:
-    """Open the preflight of the lab as recorded: ``preflight("plan", docker02={...})``."""
-    store = ConfigStore(swarm())
-    monkeypatch.setattr("runbook.hosts.docker_api.engine", lambda _connection: store.client)
-
-    def begin(mode: str, **texts: dict[str, str]) -> Walk:
-        fleet = FakeFleet(converged(**texts))
-        return stepping(find("preflight"), mode, store, parameters("lab"), fleet)
-
-    return begin
 
 
 class TestEvents:

@@ -158,19 +158,6 @@ class TestReading:
         assert caught.value is error
 
 
-@pytest.fixture
-def preflight(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Walk]:
-    """Open the preflight of the lab as recorded: ``preflight("plan", docker02={...})``."""
-    store = ConfigStore(swarm())
-    monkeypatch.setattr("runbook.hosts.docker_api.engine", lambda _connection: store.client)
-
-    def begin(mode: str, **texts: dict[str, str]) -> Walk:
-        fleet = FakeFleet(converged(**texts))
-        return stepping(find("preflight"), mode, store, parameters("lab"), fleet)
-
-    return begin
-
-
 class TestPreflight:
     """The step that proves while it only plans."""
 
