@@ -20,7 +20,7 @@ def here(tmp_path: Path) -> Live:
 
 
 class TestGather:
-    """Named snippets, run by a real shell."""
+    """Named snippets, for which each host is asked once."""
 
     def test_one_command_a_host(self) -> None:
         """However many snippets, each host is asked once, as root unless told otherwise."""
