@@ -322,10 +322,9 @@ def converged(**texts: Mapping[str, str]) -> Recordings:
     """Return every host of the lab as it was after all steps, some of them with other texts."""
     hosts: dict[str, Mapping[str, str]] = {}
     for host in parameters("lab").site.hosts:
-        hosts[host] = recorded(f"preflight-{host}")
-        for step in ("keepalived", "traefik", "shorewall"):
-            if (RECORDED / f"{step}-{host}.txt").exists():
-                hosts[host] = {**hosts[host], **recorded(f"{step}-{host}")}
+        hosts[host] = {}
+        for file in sorted(RECORDED.glob(f"*-{host}.txt")):  # one a step
+            hosts[host] = {**hosts[host], **recorded(file.stem)}
         hosts[host] = {**hosts[host], **texts.get(host, {})}
     return Recordings(hosts)
 
