@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook.errors import BadInput
-from runbook.events import others
+from runbook.events import others, words
 from runbook.records.archive.ledger import FOLDER
 from runbook.records.archive.statement import KILLED, STATEMENT
 from runbook.records.journal.results import of_record
@@ -149,7 +149,7 @@ def _words(told: Mapping[str, Any]) -> list[str]:
 
 
 def _words_of_steps(folder: Path) -> Iterator[str | None]:
-    """Yield what was changed, or was only to be, and what was checked."""
+    """Yield what was changed, or was only to be, what was checked, and what else was told."""
     try:
         results = of_record(folder)
     except (OSError, ValueError):
@@ -159,4 +159,5 @@ def _words_of_steps(folder: Path) -> Iterator[str | None]:
             yield from change.key
         for check in step.checks:
             yield from (check.where, check.name)
-        yield from (name for name, _ in others(step))
+        for name, one in others(step):
+            yield from (name, words(one))
