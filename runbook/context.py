@@ -1,4 +1,7 @@
-"""What a run tells the kernels that it starts, beside the parameters of their notebooks."""
+"""What a run tells the kernels that it starts, beside the parameters of their notebooks.
+
+That it listens is said apart (:data:`runbook.events.SWITCH`): papermill with our engine does, too.
+"""
 
 from __future__ import annotations
 

@@ -3,9 +3,10 @@
 Events travel as display messages of their own MIME type, which the runner takes out of the stream.
 Without a runner nothing is sent, so a notebook that a person runs holds tables only.
 
-A new kind of evidence is a class here, its word in :data:`KINDS` and its list in
-:class:`Evidence`. Any step tells it with :func:`emit`; journal, results, their schemas, page,
-JUnit, index and terminal have it from there.
+A new kind of evidence is a class here, its word in :data:`KINDS` and its list, last in
+:class:`Evidence` and empty by default, since older records have none. Any step tells it with
+:func:`emit`; journal, results, page, JUnit, index and terminal have it from there, and their
+schemas after ``make schema``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Masking: what a run writes holds no secret, and a gate that looks again before it is published.
+"""Masking: what a run writes holds no secret.
 
 Everything is masked before its first byte reaches the disk: values that the process knows
 (:data:`runbook.masking.secret.KNOWN`) in every form of :mod:`runbook.masking.variants`, and what

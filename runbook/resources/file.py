@@ -96,7 +96,8 @@ class File:
     Attributes:
         host: Where it is.
         path: Absolute and written by root, or below the operator's home with ``~/``.
-        content: The whole file, or the lines of the block where ``block`` is set.
+        content: The whole file, whose first line says who keeps it (:func:`is_ours`), or the lines
+            of the block where ``block`` is set.
         block: Whether only a marked block of the file is ours; permissions and owner of a file
             that exists are then somebody else's too.
         mode: Permissions as four octal digits.
