@@ -1,4 +1,4 @@
-"""Bytes and digests: the one way in which records write JSON and name files."""
+"""Bytes and digests: how statements, ledgers and results are written, and files are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the preflight has read that speaks against the VIP: who has it, and who may not have it."""
+"""What speaks against the VIP: who has it, and who may not have it.
+
+The preflight has read it; who holds the VIP is asked again where an election may be under way.
+"""
 
 from __future__ import annotations
 
