@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from runbook.differences import Difference, Facts, differences, flat
+from runbook.errors import BadInput
 from runbook.events import others, words
 from runbook.records.archive.statement import PLAN, STATEMENT
 from runbook.records.journal.results import StepResults, of_record
 from runbook.records.journal.status import NOT_RUN
 from runbook.records.reading import search
-from runbook.records.reading.index import Run
+from runbook.records.reading.index import UNREADABLE, Run
 from runbook.records.reading.search import Filter
 
 BEFORE, AFTER = "before.json", "after.json"
@@ -72,9 +73,24 @@ def diff(left: Path, right: Path) -> tuple[Difference, ...]:
     Args:
         left: The one record.
         right: The other.
+
+    Raises:
+        BadInput: One of them is not as a run writes it.
     """
-    apart = tuple({*_seen_by(left)} ^ {*_seen_by(right)})
-    return tuple(d for d in differences(facts(left), facts(right)) if not d.fact.startswith(apart))
+    (seen, known), (also_seen, also_known) = _known_to(left), _known_to(right)
+    apart = tuple(seen ^ also_seen)
+    return tuple(d for d in differences(known, also_known) if not d.fact.startswith(apart))
+
+
+def _known_to(folder: Path) -> tuple[set[str], Facts]:
+    """Return what the facts that a run could know of begin with, and its facts."""
+    try:
+        return set(_seen_by(folder)), facts(folder)
+    except UNREADABLE as error:
+        said = " ".join(str(error).split())[:200]
+        message = f"{folder.name} cannot be read: {type(error).__name__}: {said}"
+        todo = f"see what was altered: runbook records verify {folder.name}"
+        raise BadInput(message, todo=todo) from error
 
 
 def _seen_by(folder: Path) -> Iterator[str]:

@@ -21,6 +21,11 @@ from runbook.records.journal.results import of_record
 
 FILE = ".index.sqlite"
 VERSION = 2
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
+    *(RecursionError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
+)
+"""What reading a record raises whose files are not what a run writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +118,14 @@ def _add(folder: Path, database: sqlite3.Connection) -> None:
     try:
         told = json.loads((folder / STATEMENT).read_bytes())["predicate"]
         row, words = _row(folder.name, told), _words(told)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if folder.name.removesuffix(KILLED) != row["run_id"]:
+            return  # a copy
+        text = " ".join(dict.fromkeys(filter(None, [*words, *_words_of_steps(folder)])))
+        text.encode()
+        values = f"INSERT INTO runs VALUES ({', '.join('?' for _ in COLUMNS)})"  # noqa: S608
+        database.execute(values, [row[name] for name in COLUMNS])
+    except UNREADABLE:
         return  # no run, or a damaged one: verify says so
-    if folder.name.removesuffix(KILLED) != row["run_id"]:
-        return  # a copy
-    values = f"INSERT INTO runs VALUES ({', '.join('?' for _ in COLUMNS)})"  # noqa: S608
-    database.execute(values, [row[name] for name in COLUMNS])
-    text = " ".join(dict.fromkeys(filter(None, [*words, *_words_of_steps(folder)])))
     database.execute("INSERT INTO words VALUES (?, ?)", (folder.name, text))
 
 

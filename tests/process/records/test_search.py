@@ -44,6 +44,22 @@ def ids(found: list[search.Run]) -> list[str]:
     return [run.run_id for run in found]
 
 
+FORGED = {
+    "empty": b"",
+    "not UTF-8": b'{"a": "\xff"}',
+    "a list": b"[]",
+    "nested too deep": b"[" * 100_000,
+    "without its keys": b"{}",
+}
+
+
+def forge(path: Path, key: str, value: object) -> None:
+    """Have a statement say something else of one thing."""
+    told = json.loads(path.read_text())
+    told["predicate"][key] = value
+    path.write_text(json.dumps(told))
+
+
 class TestSelect:
     """Runs by what they were."""
 
@@ -72,6 +88,27 @@ class TestSelect:
         """A day is written like one."""
         with pytest.raises(BadInput, match="is no day or time"):
             Filter(since="yesterday")
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("state_after_sha256", 10**40),
+            ("signer", "\ud800"),
+            ("reason", ["a"]),
+            ("parameters", {"steps": [1]}),
+            ("operator", {"principal": "a", "os_user": "\ud800"}),
+        ],
+    )
+    def test_forged_value(self, records: Path, key: str, value: object) -> None:
+        """A run whose statement says what no run's does is left out; the others are found."""
+        forge(records / NEXT / "statement.json", key, value)
+        assert ids(search.select(records)) == [LAST, SECOND, FIRST]
+
+    @pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
+    def test_forged_statement(self, records: Path, forged: bytes) -> None:
+        """So is one whose statement is none."""
+        (records / NEXT / "statement.json").write_bytes(forged)
+        assert ids(search.select(records)) == [LAST, SECOND, FIRST]
 
     def test_not_an_archive(self, tmp_path: Path) -> None:
         """A folder without a ledger is none."""
@@ -166,6 +203,23 @@ def snapshot(name: str, value: object) -> Callable[[Path], None]:
 
 class TestDiff:
     """Two runs side by side."""
+
+    @pytest.mark.parametrize(
+        ("name", "forged"),
+        [
+            *((name, forged) for name in ("results.json", "statement.json") for forged in FORGED),
+            ("before.json", "empty"),
+            ("before.json", "nested too deep"),
+            ("before.json", "a host of another shape"),
+        ],
+    )
+    def test_forged(self, records: Path, name: str, forged: str) -> None:
+        """A record that cannot be read is refused by its name, in one line and what to do."""
+        (records / NEXT / name).write_bytes(FORGED.get(forged, b'{"docker01": 5}'))
+        with pytest.raises(BadInput, match=rf"^{NEXT} cannot be read: ") as refused:
+            compare.diff(records / FIRST, records / NEXT)
+        assert "\n" not in refused.value.message
+        assert f"records verify {NEXT}" in refused.value.todo
 
     def test_equal(self, records: Path) -> None:
         """Two runs with the same facts do not differ, whenever they ran."""
