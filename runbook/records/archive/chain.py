@@ -109,7 +109,7 @@ def _line(content: bytes) -> Line | None:
         known = line["v"] == VERSION and line["event"] in EVENTS and type(line["seq"]) is int
         texts = (line["prev"], line["operator"], *(line[name] or "" for name in FIELDS))
         moment(line["time"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return line if known and all(type(text) is str for text in texts) else None
 

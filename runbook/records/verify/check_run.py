@@ -192,6 +192,6 @@ def _parsed(content: bytes) -> dict[str, Any] | None:
             Head.of(head)
         right &= {"operator", "approval", "plan_sha256", "started"} <= predicate.keys()
         right &= type(predicate["operator"]["principal"]) in (str, type(None))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return told if right else None

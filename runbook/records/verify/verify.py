@@ -177,7 +177,7 @@ class _Verifier:
         try:
             asked = json.loads(path.read_text(encoding="utf-8"))["runs"]
             return frozenset(self.chains.runs("closed")) - frozenset(asked)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return frozenset()
 
     def _strays(self) -> Iterator[Finding]:
@@ -212,7 +212,7 @@ class _Verifier:
                 told: dict[str, Any] = json.loads(content)
                 seen = [Head.of(head) for head in told["heads"]]
                 who = (str(told["by"]), moment(told["time"]))
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 yield Finding(Level.BAD, name, "not an anchor")
                 continue
             try:
@@ -241,6 +241,6 @@ def _run_told(folder: Path) -> str | None:
     """Return the run whose statement is in a folder."""
     try:
         told = json.loads((folder / statement.STATEMENT).read_bytes())["predicate"]["run_id"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return str(told)

@@ -305,6 +305,16 @@ class TestAttacks:
         for start in expected:
             assert [line for line in found if line.startswith(start)], (start, found)
 
+    @pytest.mark.parametrize("name", [f"{SECOND}/statement.json", f"ledger/{BOB}.jsonl"])
+    def test_nested_too_deep(self, records: Path, name: str) -> None:
+        """What no parser takes is named like anything else that is not as it was written."""
+        write(records / name, b"[" * 100_000 + b"\n")
+
+        status, found = by_both(records)
+
+        assert status == 1
+        assert [line for line in found if line.startswith(f"BAD {name}")], found
+
     def test_one_bit_anywhere(self, records: Path) -> None:
         """One bit flipped in any file that a run has left is noticed, and the file is named."""
         for path in sorted(path for path in records.rglob("*") if path.is_file()):
