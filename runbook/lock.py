@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from runbook.errors import Refused, RunbookError, during
-from runbook.hosts.docker_errors import Absent, Conflict
+from runbook.hosts.docker.errors import Absent, Conflict
 from runbook.waiting import until
 
 if TYPE_CHECKING:

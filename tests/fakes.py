@@ -23,8 +23,8 @@ from requests.adapters import BaseAdapter
 
 from runbook.changes import Change
 from runbook.context import RunContext
-from runbook.hosts.docker_api import Engine
-from runbook.hosts.docker_socket import EngineAdapter
+from runbook.hosts.docker.api import Engine
+from runbook.hosts.docker.socket import EngineAdapter
 from runbook.hosts.fleet import Fleet
 from runbook.hosts.live import Live
 from runbook.hosts.ssh.command import CommandFailed, Result

@@ -18,7 +18,7 @@ from runbook.site import Site, SiteFile
 
 if TYPE_CHECKING:
     from runbook.hosts.connection import Connection
-    from runbook.hosts.docker_api import Engine
+    from runbook.hosts.docker.api import Engine
     from runbook.hosts.fleet import Fleet
 
 
@@ -60,7 +60,7 @@ class Live:
     @cached_property
     def engine(self) -> Engine:
         """Return the Docker Engine of that manager; connected to on first use."""
-        from runbook.hosts.docker_api import engine
+        from runbook.hosts.docker.api import engine
 
         return engine(self.fleet[self.manager])
 

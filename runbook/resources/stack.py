@@ -10,7 +10,7 @@ from typing import Any
 
 from runbook.changes import Change
 from runbook.errors import Refused
-from runbook.hosts.docker_cli import deploy_stack
+from runbook.hosts.docker.cli import deploy_stack
 from runbook.hosts.live import Live
 from runbook.resources import SwarmResource
 from runbook.resources.service_spec import (

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from runbook.changes import Check
 from runbook.errors import Refused, RunbookError
-from runbook.hosts.docker_cli import deploy_stack, run_docker
+from runbook.hosts.docker.cli import deploy_stack, run_docker
 from runbook.hosts.live import Live
 from runbook.recipes import render
 from runbook.resources.stack import Service, stack_services

@@ -12,7 +12,7 @@ from fakes import ConfigStore, Failure, live, parameters
 
 from runbook import lock
 from runbook.errors import Refused
-from runbook.hosts.docker_errors import EngineError
+from runbook.hosts.docker.errors import EngineError
 from runbook.lock import SwarmLock, site_lock
 from runbook.waiting import until
 

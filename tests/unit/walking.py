@@ -170,7 +170,7 @@ def approved(
 def preflight(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Walk]:
     """Open the preflight of the lab as recorded: ``preflight("plan", docker02={...})``."""
     store = ConfigStore(swarm())
-    monkeypatch.setattr("runbook.hosts.docker_api.engine", lambda _connection: store.client)
+    monkeypatch.setattr("runbook.hosts.docker.api.engine", lambda _connection: store.client)
 
     def begin(mode: str, **texts: dict[str, str]) -> Walk:
         fleet = FakeFleet(converged(**texts))

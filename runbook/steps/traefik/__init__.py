@@ -12,7 +12,7 @@ from typing import Any
 
 from runbook.changes import Change, Check, in_stages
 from runbook.errors import Refused
-from runbook.hosts.docker_cli import DOCKER, run_docker
+from runbook.hosts.docker.cli import DOCKER, run_docker
 from runbook.hosts.live import Live
 from runbook.recipes import render
 from runbook.resources.file import File, FileFacts, is_ours

@@ -19,10 +19,10 @@ from fakes import Failure, FakeEngine
 from servers import Client, Sshd
 
 from runbook.errors import Lost, Refused, RunbookError, Unreachable
-from runbook.hosts import docker_api
 from runbook.hosts.connection import Connection
-from runbook.hosts.docker_api import engine
-from runbook.hosts.docker_errors import Absent, Conflict, EngineError, EngineTimeout
+from runbook.hosts.docker import api
+from runbook.hosts.docker.api import engine
+from runbook.hosts.docker.errors import Absent, Conflict, EngineError, EngineTimeout
 from runbook.hosts.fleet import Fleet
 from runbook.hosts.transcript import Transcript
 
@@ -191,7 +191,7 @@ class TestAnswers:
 
     def test_none(self, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
         """An engine that does not answer is given up."""
-        monkeypatch.setattr(docker_api, "TIMEOUT_S", 2)
+        monkeypatch.setattr(api, "TIMEOUT_S", 2)
         client = engine(connection)
         with pytest.raises(EngineTimeout):
             client.inspect_container("stuck")
@@ -200,7 +200,7 @@ class TestAnswers:
         self, connection: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """An answer that goes on with silence is given up, although nobody set a bound for it."""
-        monkeypatch.setattr(docker_api, "TIMEOUT_S", 1)
+        monkeypatch.setattr(api, "TIMEOUT_S", 1)
         client = engine(connection)
         before = time.monotonic()
         with pytest.raises(EngineTimeout):

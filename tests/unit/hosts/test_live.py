@@ -83,7 +83,7 @@ class TestLive:
             opened.append(connection.host)
             return object()
 
-        monkeypatch.setattr("runbook.hosts.docker_api.engine", engine)
+        monkeypatch.setattr("runbook.hosts.docker.api.engine", engine)
         site = live(parameters("article"))
         del vars(site)["engine"]
 

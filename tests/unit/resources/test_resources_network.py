@@ -9,7 +9,7 @@ import pytest
 from fakes import Clock, Failure, Keeping, done, live, parameters, recorded_json
 
 from runbook.errors import Refused
-from runbook.hosts.docker_errors import EngineError
+from runbook.hosts.docker.errors import EngineError
 from runbook.resources.network import Overlay, OverlayFacts, facts_of
 
 FRONTEND = Overlay("docker01", "frontend", None, attachable=False, encrypted=False, mtu=None)

@@ -12,7 +12,7 @@ from fakes import Failure, FakeEngine, FakeFleet, Keeping, done, live, parameter
 
 from runbook.changes import Change, Plan
 from runbook.errors import BadInput
-from runbook.hosts.docker_errors import Conflict, EngineError
+from runbook.hosts.docker.errors import Conflict, EngineError
 from runbook.masking import secret as secrets
 from runbook.masking.secret import Registry, Secret
 from runbook.resources.secret import LABEL, DockerSecret, SecretFacts

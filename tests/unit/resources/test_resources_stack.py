@@ -21,7 +21,7 @@ from fakes import (
 
 from runbook.changes import Change
 from runbook.errors import Refused
-from runbook.hosts.docker_errors import EngineError
+from runbook.hosts.docker.errors import EngineError
 from runbook.resources.service_spec import Fields, as_text, implied
 from runbook.resources.stack import Stack, StackFacts, inspect, network_names
 from runbook.steps.traefik import parsed, recipe

@@ -33,7 +33,7 @@ MANAGING = [step.name for step in STEPS if step.manages]
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """The engine of every site, which is that of the lab as recorded."""
     engine = FakeEngine(swarm())
-    monkeypatch.setattr("runbook.hosts.docker_api.engine", lambda _connection: engine.client)
+    monkeypatch.setattr("runbook.hosts.docker.api.engine", lambda _connection: engine.client)
     return engine
 
 

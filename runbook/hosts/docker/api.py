@@ -15,8 +15,8 @@ from docker.utils import version_lt
 
 from runbook.errors import IN_DOUBT, Lost, RunbookError
 from runbook.hosts.connection import Connection
-from runbook.hosts.docker_errors import EngineError, EngineTimeout, answered
-from runbook.hosts.docker_socket import EngineAdapter, SocketDenied
+from runbook.hosts.docker.errors import EngineError, EngineTimeout, answered
+from runbook.hosts.docker.socket import EngineAdapter, SocketDenied
 
 TIMEOUT_S = 60
 SOCKET = "unix:///var/run/docker.sock"  # never opened here: the adapter is put in its place

@@ -18,7 +18,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 
 from runbook.errors import IN_DOUBT, Lost, Refused, RunbookError, Unreachable
 from runbook.hosts.connection import Connection
-from runbook.hosts.docker_cli import DOCKER
+from runbook.hosts.docker.cli import DOCKER
 from runbook.hosts.ssh.session import all_errors
 
 DIAL = (*DOCKER, "system", "dial-stdio")
