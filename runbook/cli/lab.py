@@ -73,10 +73,12 @@ def down(
     ] = False,
 ) -> None:
     """Remove everything the lab made, whatever is left of it, and say what that was."""
-    done = Lab.remains(name).down(Progress(), images_too=images)
-    if stop_engine:
-        done.append(engine.stop())
-    _say(done or [f"there is nothing of lab {name!r}"])
+    try:
+        done = Lab.remains(name).down(Progress(), images_too=images)
+        _say(done or [f"there is nothing of lab {name!r}"])
+    finally:  # what an engine keeps of a network, it forgets when it ends
+        if stop_engine:
+            _say([engine.stop()])
 
 
 @app.command()

@@ -72,12 +72,17 @@ def ensure() -> docker.DockerClient:
     if not workstation.runs("dockerd"):
         _start()
     wait_until(
-        lambda: _first_answer() is not None,
+        answers,
         "the engine to answer",
         timeout_s=START_TIMEOUT_S,
         detail=_log,
     )
     return connect()
+
+
+def answers() -> bool:
+    """Return whether an engine answers."""
+    return _first_answer() is not None
 
 
 @contextmanager

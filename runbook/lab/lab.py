@@ -166,10 +166,12 @@ class Lab:
             images_too: Also remove the images, which all labs share.
 
         Raises:
-            LabError: The engine does not answer, or keeps something.
+            LabError: The engine of a lab that was made here does not answer, or keeps something.
         """
         shown = progress or silent()
         with self.state.locked(), engine.translated():
+            if self.state.topology() is None and not engine.answers():
+                return ["no engine answers, and no lab of this name was made here"]
             client = engine.connect()
             with shown.step("removal"):
                 done = removal.remove(client, self.topology.name)

@@ -21,7 +21,7 @@ from runbook.records.archive.ledger import FOLDER
 from runbook.records.copies import export
 from runbook.records.verify.verify import chains_of
 
-_TODO = "check endpoint, keys and what they may do; boto3 reads AWS_… variables and ~/.aws"
+_REMEDY = "check endpoint, keys and what they may do; boto3 reads AWS_… variables and ~/.aws"
 
 
 def copy(folder: Path, target: str, *, retain_days: int | None = None) -> tuple[int, int]:
@@ -155,7 +155,7 @@ def _telling(where: str) -> Iterator[None]:
     except (BotoCoreError, ClientError, RecursionError, ValueError) as error:
         told = (getattr(error, "response", None) or {}).get("Error", {"Code": type(error).__name__})
         said = f"{where}: S3 fails: {told.get('Code')} {told.get('Message', '')}".strip()
-        raise Refused("".join(filter(str.isprintable, said)), todo=_TODO) from error
+        raise Refused("".join(filter(str.isprintable, said)), todo=_REMEDY) from error
 
 
 def _digest(content: bytes) -> str:

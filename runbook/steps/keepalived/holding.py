@@ -13,8 +13,8 @@ HOLDER = "exactly the manager with the highest priority holds the VIP"
 PROBE = "ip -o -4 addr show to {vip}/32"
 # Both are in the kernel's own time; a reload is a change of the unit's state, too.
 _AGE = (
-    "echo $(cut -d' ' -f1 /proc/uptime)"
-    " $(systemctl show keepalived -p StateChangeTimestampMonotonic --value)"
+    "since=$(systemctl show keepalived -p StateChangeTimestampMonotonic --value)\n"
+    "echo $(cut -d' ' -f1 /proc/uptime) ${since:-0}"
 )
 # What speaks against a manager's holding the VIP and hearing the others, by name; each prints one
 # line, or nothing. A rule counts that drops VRRP by name or number, then a chain that drops all.

@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from runbook.cli import lab as cli
 from runbook.errors import BadInput
+from runbook.lab import LabError, Topology
 
 COMMANDS = ("up", "down", "status", "reset", "shell", "logs")
 
@@ -62,3 +63,25 @@ class TestRefused:
 
         assert isinstance(result.exception, BadInput)
         assert list(tmp_path.iterdir()) == []
+
+
+class TestDown:
+    """What was made is removed; where nothing was, that is said."""
+
+    def test_nothing_was_made_and_no_engine_answers(self):
+        """That is no error, however often it is asked for."""
+        result = CliRunner().invoke(cli.app, ["down"])
+
+        assert result.exit_code == 0
+        assert "no engine answers, and no lab of this name was made here" in result.output
+
+    def test_engine_of_a_lab_does_not_answer(self, tmp_path, monkeypatch):
+        """What is left in it cannot be removed; it is stopped none the less, if asked."""
+        (tmp_path / ".lab" / "lab").mkdir(parents=True)
+        (tmp_path / ".lab" / "lab" / "lab.json").write_text(Topology().to_json())
+        monkeypatch.setattr(cli.engine, "stop", lambda: "stopped the lab's own engine")
+        result = CliRunner().invoke(cli.app, ["down", "--engine"])
+
+        assert isinstance(result.exception, LabError)
+        assert "no Docker Engine answers" in str(result.exception)
+        assert "stopped the lab's own engine" in result.output
