@@ -119,7 +119,7 @@ def drift(archive: Path, wanted: Filter | None = None) -> tuple[Drift, ...]:
     last: dict[str | None, tuple[Run, Facts]] = {}
     found = []
     for run in reversed(search.select(archive)):
-        before, after = (_read(archive / run.folder / name) for name in (BEFORE, AFTER))
+        before, after = _snapshots(archive / run.folder)
         if run.site in last and before and run.run_id in shown:
             previous, state = last[run.site]
             if previous.state_after_sha256 != run.state_before_sha256:
@@ -130,6 +130,16 @@ def drift(archive: Path, wanted: Filter | None = None) -> tuple[Drift, ...]:
             _learn(state, snapshot)
         last[run.site] = (run, state)
     return tuple(found)
+
+
+def _snapshots(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a run saw; nothing where that was damaged, which verify says."""
+    try:
+        before, after = (_read(folder / name) for name in (BEFORE, AFTER))
+        flat("", {BEFORE: before, AFTER: after})  # nor is what is nested too deep
+    except UNREADABLE:
+        return {}, {}
+    return before, after
 
 
 def _learn(state: Facts, snapshot: Mapping[str, Any]) -> None:

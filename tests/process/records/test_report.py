@@ -127,6 +127,17 @@ class TestAnomalies:
         assert kinds(made, "gone") == ["missing", "no ticket", "unclosed"]
         assert made.verification.exit_status == 2
 
+    @pytest.mark.parametrize("damaged", [b"", b"\xff", b"[" * 100_000])
+    def test_snapshot_that_cannot_be_read(self, records: Path, damaged: bytes) -> None:
+        """The report is made all the same, and its verification names the run."""
+        path = records / SECOND / "before.json"
+        path.chmod(0o644)
+        path.write_bytes(damaged)
+        made = report(records)
+
+        assert [entry.run_id for entry in made.entries] == [FIRST, SECOND, LAST]
+        assert SECOND in str(made.verification)
+
     def test_drift_and_uncommitted(self, records: Path) -> None:
         """State that no run made, and code that no commit holds, stand out."""
         git = {"commit": "0" * 40, "branch": "main", "dirty": True}

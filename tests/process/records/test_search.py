@@ -276,6 +276,19 @@ class TestDrift:
             "docker01/network frontend/scope",
         ]
 
+    def test_nested_too_deep(self, tmp_path: Path) -> None:
+        """What no run writes is as if it had seen nothing; verify names it."""
+        archive = Archive(tmp_path)
+        run(archive, FIRST)
+        run(archive, SECOND)
+        deep = '{"a":' * 700 + "1" + "}" * 700
+        for name in (FIRST, SECOND):
+            for path in (tmp_path / name / "before.json", tmp_path / name / "after.json"):
+                path.chmod(0o644)
+                path.write_text('{"docker01":{"network frontend":' + deep + "}}")
+
+        assert compare.drift(tmp_path) == ()
+
     def test_only_what_both_saw(self, tmp_path: Path) -> None:
         """A run of one step says nothing of the others, and does not make them forgotten."""
         archive = Archive(tmp_path)
