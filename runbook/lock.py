@@ -129,17 +129,9 @@ class SwarmLock:
             Refused: The lock was taken over because this run had stood still, or it has not been
                 renewed for so long that it may have been.
         """
-        until(
-            lambda: self._lost.is_set() or self._age_s < SURE_S,
-            holds=bool,
-            timeout_s=PATIENCE_S,
-        )
-        if self._lost.is_set():
-            raise Refused(
-                "this run stood still and another one took the site over",
-                step=self.step,
-                todo="let the other run end, then run again",
-            )
+        overtaken = self.overtaken(PATIENCE_S)
+        if overtaken is not None:
+            raise overtaken
         if self._age_s >= SURE_S:
             raise Refused(
                 f"the site's lock could not be renewed for {self._age_s:.0f} s, so another run may "
@@ -147,6 +139,26 @@ class SwarmLock:
                 step=self.step,
                 todo="see that the Swarm answers, then run again",
             )
+
+    def overtaken(self, patience_s: float = RENEW_S) -> Refused | None:
+        """Return the refusal of a run that stood still while another one took the site over.
+
+        Args:
+            patience_s: How long an overdue renewal is waited for, in seconds.
+
+        """
+        until(
+            lambda: self._lost.is_set() or self._age_s < SURE_S,
+            holds=bool,
+            timeout_s=patience_s,
+        )
+        if not self._lost.is_set():
+            return None
+        return Refused(
+            "this run stood still and another one took the site over",
+            step=self.step,
+            todo="let the other run end, then run again",
+        )
 
     @property
     def _age_s(self) -> float:

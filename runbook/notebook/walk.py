@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runbook import events
-from runbook.apply import Outcome, Reports, apply
+from runbook.apply import Outcome, Reports, apply, stopped
 from runbook.changes import Change, Check, Plan, blocking
 from runbook.context import RunContext
 from runbook.errors import BadInput, Refused, RunbookError
@@ -211,7 +211,9 @@ class Walk:
         error = refusals.broken(outcomes, plan)
         if error is not None:
             _show(shown)
-            raise error
+            # A pause makes connections look lost: that another run came meanwhile is the cause.
+            overtaken = lock.overtaken()
+            raise stopped(overtaken) if overtaken else error
         return shown
 
     def _shown_plan(self) -> Plan:

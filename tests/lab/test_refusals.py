@@ -147,6 +147,7 @@ class TestSwarm:
 
     def test_engine_stopped(self, bare: Lab, operator: Operator, broken: Break) -> None:
         """The manager without its engine is named, and how to start it."""
+        broken("docker01", "true", ALL_READY)  # mended last
         broken("docker02", STOP_ENGINE, START_ENGINE)
         before = snapshot(bare)
         done = operator("run")
@@ -155,6 +156,7 @@ class TestSwarm:
 
     def test_no_quorum(self, bare: Lab, operator: Operator, broken: Break) -> None:
         """That the Swarm cannot decide anything is said, not what the engine happens to answer."""
+        broken("docker01", "true", ALL_READY)  # mended last
         for node in ("docker02", "docker03"):
             broken(node, STOP_ENGINE, START_ENGINE)
         done = operator("run")
@@ -191,6 +193,10 @@ class TestSwarm:
 
 STOP_ENGINE = "systemctl stop docker.socket docker"
 START_ENGINE = "systemctl start docker.socket docker"
+ALL_READY = (
+    'timeout 60 sh -c \'until [ "$(docker node ls -q | wc -l)" -eq '
+    '"$(docker node ls | grep -c " Ready ")" ]; do sleep 0.2; done\''
+)
 
 
 class TestLan:

@@ -325,6 +325,14 @@ class TestLost:
             assert comes_true(lambda: refuses(taken))
             with pytest.raises(Refused, match="stood still"):
                 taken.proceed()
+            assert "stood still" in str(taken.overtaken())
+
+    def test_is_asked_for_without_waiting(self, store: ConfigStore) -> None:
+        """A run that holds its lock hears at once that it does."""
+        with taking(store) as taken:
+            before = time.monotonic()
+            assert taken.overtaken() is None
+            assert time.monotonic() - before < 0.2
 
     def test_while_it_is_renewed(self, store: ConfigStore, monkeypatch: pytest.MonkeyPatch) -> None:
         """A renewal that fails because another run took the lock over is none."""

@@ -16,6 +16,9 @@ from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_FAILURE
 
 from runbook.hosts.ssh.command import NO_STATUS
 
+AGAIN_S = 3.0
+"""How long a host is waited for that is asked for a channel once more."""
+
 
 class Channel(paramiko.Channel):
     """A channel whose CLOSE waits for what is being sent, and is sent by the last sender."""
@@ -97,7 +100,15 @@ class Transport(paramiko.Transport):
 
     def open_channel(self, *arguments: Any, **options: Any) -> Channel:
         """Open a channel, as paramiko does, which makes its own kind and asks for no other."""
-        channel = super().open_channel(*arguments, **options)
+        try:
+            channel = super().open_channel(*arguments, **options)
+        except paramiko.SSHException as error:
+            # paramiko goes by the wall clock, which also jumps where it is set and where this
+            # process or its machine stood still: a host that is there answers when asked again.
+            if "Timeout" not in str(error):
+                raise
+            options["timeout"] = min(options.get("timeout") or AGAIN_S, AGAIN_S)
+            channel = super().open_channel(*arguments, **options)
         channel.__class__ = Channel  # nothing is sent on it yet
         assert isinstance(channel, Channel)
         return channel

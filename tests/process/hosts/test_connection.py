@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
+import paramiko
 import pytest
 from servers import MEGABYTES, Client, Sshd, only_host
 
@@ -202,6 +203,23 @@ class TestLost:
 
         assert gateway.run(["sleep", "1"]).status == 0
         resumed.join()
+
+    def test_clock_that_is_set(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A wall clock that jumps while a session is opened makes no connection lost."""
+        gateway = fleet["gateway"]
+        session = int(gateway.run(["sh", "-c", "echo $PPID"]).stdout)
+        begun = time.monotonic()
+
+        def jumping() -> float:
+            return time.time() + (3600 if time.monotonic() - begun > 0.2 else 0)
+
+        monkeypatch.setattr(paramiko.transport, "time", SimpleNamespace(time=jumping))
+        os.kill(session, signal.SIGSTOP)  # so that the answer comes after the jump
+        answers = threading.Timer(0.7, os.kill, [session, signal.SIGCONT])
+        answers.start()
+
+        assert gateway.run(["true"]).status == 0
+        answers.join()
 
     def test_quiet_host_is_alive(
         self, client: Client, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
