@@ -62,7 +62,7 @@ lock: .venv/.made-from  ## resolve the lock file anew, with hashes and without a
 	  --output-file requirements.lock
 
 down:  ## remove the labs and stop the engine that they started
-	@[ ! -x $(VENV)/runbook ] || { for lab in second varied; do $(VENV)/runbook lab down --name $$lab; done; $(VENV)/runbook lab down --engine; }
+	@[ ! -x $(VENV)/runbook ] || { for lab in varied3 varied2 varied; do $(VENV)/runbook lab down --name $$lab; done; $(VENV)/runbook lab down --engine; }
 
 clean: down  ## also remove the environment and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

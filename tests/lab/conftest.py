@@ -4,14 +4,14 @@ A test takes ``bare`` (as after ``lab reset``) or ``edge`` (as after a run). Whi
 leaves behind is known by its marker, so that the next test need not make it again; after a failure
 nothing is known.
 
-The lab is a varied one, but for the article's own values and labs of a test's own. There are two of
-them, which differ in their addresses only: the tests of one lab run one after the other, those of
-another beside them where pytest has several processes.
+The lab is a varied one, but for the article's own values and labs of a test's own. Where pytest has
+several processes each of them has a varied lab of its own; they differ in their addresses only.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -30,26 +30,21 @@ from runbook.notebook import walk
 from runbook.steps import STEPS
 
 TOP = Path(__file__).parents[2]
-SECOND_LAB = replace(VARIED_LAB, name="second", lan="10.79.0.0/24", net="203.0.113.96/28")
-LABS = {"lab": Topology(), "varied": VARIED_LAB, "second": SECOND_LAB}
-# Those that do not run on the first varied lab.
+NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+OWN_LAB = VARIED_LAB
+OWN_SITE = "parameters/varied.yml"
+if NUMBER:
+    OWN_LAB = replace(
+        VARIED_LAB,
+        name=f"varied{NUMBER + 1}",
+        lan=f"10.77.{16 * NUMBER}.0/24",
+        net=f"203.0.113.{16 + 32 * NUMBER}/28",
+    )
+    OWN_SITE = f".lab/{OWN_LAB.name}.yml"
+LABS = {"lab": Topology(), "varied": OWN_LAB}
+SITES = {"lab": "parameters/lab.yml", "varied": OWN_SITE}
+# Those that do not run on a varied lab.
 OTHER_LABS = {"test_run": "lab", "test_lab": "small", "test_other_site": "other"}
-OTHER_LABS |= dict.fromkeys(
-    (
-        "test_chaos",
-        "test_gateway",
-        "test_hosts",
-        "test_keepalived",
-        "test_lockout",
-        "test_service",
-    ),
-    "second",
-)
-SITES = {
-    "lab": "parameters/lab.yml",
-    "varied": "parameters/varied.yml",
-    "second": ".lab/second.yml",
-}
 PROGRAMS = Path(sys.executable).parent
 RUN_TIMEOUT_S = 240
 WAIT_S = 120
@@ -62,19 +57,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Have a process for each varied lab, which mostly wait, and one for everything else."""
+    """Have three processes, as each of them mostly waits for its lab."""
     return 3
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With several processes, let no lab be used by two of them."""
+    """Let no lab be used by two processes, and keep to the order below."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByLab(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            path = Path(nodeid.partition("::")[0])
-            return nodeid if "unit" in path.parts else lab_of(path)
+            return _group(Path(nodeid.partition("::")[0])) or nodeid
 
+    config.option.loadscopereorder = False
     return ByLab(config, log)
 
 
@@ -89,13 +84,27 @@ def site_of(path: Path) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """On the varied labs, have what needs the same state follow one another: an edge takes long."""
+    """Have what needs the same state of a varied lab follow one another: an edge takes long.
+
+    What boots a lab of its own comes first, and what needs none last, to fill the gaps.
+    """
     items.sort(key=_stage)
+
+
+def _group(path: Path) -> str:
+    """Return of what the tests of a file are a part that must not be torn; empty: of nothing."""
+    if path.parent.name not in ("lab", "browser"):
+        return path.stem if "process" in path.parts else ""
+    lab = lab_of(path)
+    shares_a_story = path.stem == "test_varied"
+    return lab if lab != "varied" or shares_a_story else ""
 
 
 def _stage(item: pytest.Item) -> int:
     assert isinstance(item, pytest.Function)
-    if item.path.parent != Path(__file__).parent or lab_of(item.path) not in ("varied", "second"):
+    if item.path.parent.name not in ("lab", "browser"):
+        return 4
+    if lab_of(item.path) != "varied":
         return 0
     marker = item.get_closest_marker("leaves")
     if "edge" not in item.fixturenames:
@@ -282,24 +291,24 @@ class Labs:
         if name not in self.well:
             self.well[name] = Lab.declare(LABS.get(name, Topology(name)), TOP)
             heal(self.well[name])
-            if name == "second":
-                write_second_site()
+            if name == "varied" and NUMBER:
+                write_own_site()
         return self.well[name]
 
 
-def write_second_site() -> None:
-    """Write the site of the second varied lab: the first one's, at other addresses."""
-    text = (TOP / SITES["varied"]).read_text()
-    for first, second in (
+def write_own_site() -> None:
+    """Write the site of this process's varied lab: the first one's, at other addresses."""
+    text = (TOP / "parameters/varied.yml").read_text()
+    for first, own in (
         ("extends: ", "extends: ../parameters/"),
-        ("name: varied", "name: second"),
-        ("../.lab/varied/", "second/"),
-        ("10.77.0.", "10.79.0."),
-        (VARIED_LAB.client.address, SECOND_LAB.client.address),
+        ("name: varied", f"name: {OWN_LAB.name}"),
+        ("../.lab/varied/", f"{OWN_LAB.name}/"),
+        (VARIED_LAB.lan_address(0).removesuffix("0"), OWN_LAB.lan_address(0).removesuffix("0")),
+        (VARIED_LAB.client.address, OWN_LAB.client.address),
     ):
         assert first in text
-        text = text.replace(first, second)
-    (TOP / SITES["second"]).write_text(text)
+        text = text.replace(first, own)
+    (TOP / OWN_SITE).write_text(text)
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from conftest import Operator
+from conftest import OWN_LAB, Operator
 from witnesses import RELOAD, holders, must, snapshot, touched
 
-from runbook.lab import VARIED_LAB, Lab
+from runbook.lab import Lab
 
-VIP = str(VARIED_LAB.vip)
+VIP = str(OWN_LAB.vip)
 CONFIGURATION = "/etc/keepalived/keepalived.conf"
 RULES = "/etc/shorewall/rules"
 RECIPE = "/home/gerard/traefik/traefik.yml"

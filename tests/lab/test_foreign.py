@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Break, Operator, SiteWriter
+from conftest import OWN_LAB, Break, Operator, SiteWriter
 from witnesses import RELOAD, holders, must, read, snapshot, touched, writing
 
-from runbook.lab import VARIED_LAB, Lab
+from runbook.lab import Lab
 
-VIP = str(VARIED_LAB.vip)
-OTHERS_VIP = VARIED_LAB.lan_address(50)
+VIP = str(OWN_LAB.vip)
+OTHERS_VIP = OWN_LAB.lan_address(50)
 RULES = "/etc/shorewall/rules"
 CONFIGURATION = "/etc/keepalived/keepalived.conf"
 BEGIN, END = "# BEGIN runbook", "# END runbook\n"
@@ -22,7 +22,7 @@ FOREIGN_RULES = (
     "DNS(ACCEPT) loc fw\n"
     "Ping(ACCEPT)\tloc\tfw   \n"
     f"DNAT\tnet   loc:{VIP}\ttcp\t80\t# the web, by hand\n"
-    f"DNAT net loc:{VARIED_LAB.lan_address(14)}:443 tcp 443 # f\\374r uns"
+    f"DNAT net loc:{OWN_LAB.lan_address(14)}:443 tcp 443 # f\\374r uns"
 )
 FOREIGN_INSTANCE = f"""! written by somebody else
 vrrp_instance OTHERS {{

@@ -9,10 +9,10 @@ from typing import Any
 
 import docker
 import pytest
-from conftest import SITES, TOP, Break, Done, Operator, SiteWriter
+from conftest import OWN_LAB, SITES, TOP, Break, Done, Operator, SiteWriter
 from witnesses import Snapshot, must, snapshot, touched
 
-from runbook.lab import VARIED_LAB, Lab
+from runbook.lab import Lab
 
 pytestmark = pytest.mark.leaves("bare")
 
@@ -42,7 +42,7 @@ class TestInput:
         ("settings", "telling"),
         [
             ({"traefik": {"web_prot": 80}}, ("traefik.web_prot", "web_port")),
-            ({"keepalived": {"vip": "10.9.9.9"}}, ("keepalived.vip", "10.9.9.9", VARIED_LAB.lan)),
+            ({"keepalived": {"vip": "10.9.9.9"}}, ("keepalived.vip", "10.9.9.9", OWN_LAB.lan)),
             (
                 {"managers": {"docker02": {"priority": 3}}},
                 ("priority", "3", "docker01", "docker02"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from conftest import SITES, Done, Labs, Operator, SiteWriter, make_bare
+from conftest import OWN_LAB, SITES, Done, Labs, Operator, SiteWriter, make_bare
 from witnesses import RELOAD, Snapshot, foreign, holders, must, snapshot, touched
 
-from runbook.lab import VARIED_LAB, Lab
+from runbook.lab import Lab
 
-VIP = str(VARIED_LAB.vip)
+VIP = str(OWN_LAB.vip)
 SPANISH = ". /etc/default/locale; export LANG LANGUAGE; ls /nonesuch || true"
 MANAGERS = ("docker01", "docker02", "docker03")
 
