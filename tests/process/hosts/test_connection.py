@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import paramiko
 import pytest
@@ -18,7 +19,7 @@ from servers import MEGABYTES, Client, Sshd, only_host
 from runbook.errors import Lost, Refused, Unreachable
 from runbook.hosts.connection import Connection
 from runbook.hosts.fleet import Fleet
-from runbook.hosts.ssh import keepalive, transport
+from runbook.hosts.ssh import channel, keepalive, transport
 from runbook.hosts.ssh.command import CommandFailed, CommandTimeout
 from runbook.hosts.ssh.errors import MEANING
 
@@ -220,6 +221,27 @@ class TestLost:
 
         assert gateway.run(["true"]).status == 0
         answers.join()
+
+    def test_silent_host_is_asked_once(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that really was waited for is not waited for once more."""
+        monkeypatch.setattr(channel, "JUMP_S", 60)  # however busy this machine is
+        gateway = fleet["gateway"]
+        session = int(gateway.run(["sh", "-c", "echo $PPID"]).stdout)
+        asked: list[str] = []
+        opening = paramiko.Transport.open_channel
+
+        def counted(self: paramiko.Transport, kind: str, *rest: Any, **options: Any) -> Any:
+            asked.append(kind)
+            return opening(self, kind, *rest, **options)
+
+        monkeypatch.setattr(paramiko.Transport, "open_channel", counted)
+        os.kill(session, signal.SIGSTOP)
+        try:
+            with pytest.raises(Unreachable, match="Timeout opening channel"):
+                gateway.session(0.5)
+        finally:
+            os.kill(session, signal.SIGKILL)
+        assert asked == ["session"]
 
     def test_quiet_host_is_alive(
         self, client: Client, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
